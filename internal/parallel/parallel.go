@@ -20,13 +20,16 @@ type Pool struct {
 	once    sync.Once
 }
 
+// A loop ends when its items are done, not when the workers it was offered to
+// have come by: a worker that is busy in a loop of its own may find this one in
+// the queue long after it has ended, and then has nothing to do.
 type loop struct {
-	n       int
-	fn      func(worker, i int)
-	next    atomic.Int64
-	slots   atomic.Int64
-	running sync.WaitGroup
-	panics  atomic.Pointer[any]
+	n      int
+	fn     func(worker, i int)
+	next   atomic.Int64
+	slots  atomic.Int64
+	items  sync.WaitGroup
+	failed atomic.Pointer[any]
 }
 
 // New returns a pool of the given number of workers, the caller of For
@@ -40,7 +43,6 @@ func New(workers int) *Pool {
 		go func() {
 			for l := range p.tasks {
 				l.work()
-				l.running.Done()
 			}
 		}()
 	}
@@ -80,34 +82,45 @@ func (p *Pool) ForWorker(n int, fn func(worker, i int)) {
 		return
 	}
 	l := &loop{n: n, fn: fn}
+	l.items.Add(n)
+offer:
 	for range min(n, p.workers) - 1 {
-		l.running.Add(1)
 		select {
 		case p.tasks <- l:
-		default: // all workers are busy: the caller does it all
-			l.running.Done()
+		default: // enough is queued already: the caller does the rest
+			break offer
 		}
 	}
 	l.work()
-	l.running.Wait()
-	if e := l.panics.Load(); e != nil {
+	l.items.Wait()
+	if e := l.failed.Load(); e != nil {
 		panic(*e)
 	}
 }
 
 func (l *loop) work() {
+	if l.next.Load() >= int64(l.n) {
+		return
+	}
 	worker := int(l.slots.Add(1)) - 1
-	defer func() {
-		if e := recover(); e != nil {
-			l.panics.CompareAndSwap(nil, &e)
-			l.next.Store(int64(l.n))
-		}
-	}()
 	for {
 		i := int(l.next.Add(1)) - 1
 		if i >= l.n {
 			return
 		}
+		l.run(worker, i)
+	}
+}
+
+// run does one item; after a panic the remaining items are only counted.
+func (l *loop) run(worker, i int) {
+	defer l.items.Done()
+	defer func() {
+		if e := recover(); e != nil {
+			l.failed.CompareAndSwap(nil, &e)
+		}
+	}()
+	if l.failed.Load() == nil {
 		l.fn(worker, i)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/adafire/adafire/tensor"
 )
 
 // An Op is one operation: a small struct of attributes. Parameters live in the
@@ -358,9 +356,4 @@ func (o *BatchNorm) Affine(p Params) (scale, shift []float64) {
 		shift[c] = beta - float64(mean[c])*scale[c]
 	}
 	return scale, shift
-}
-
-// newVector is a convenience for passes that add parameters.
-func newVector(data []float32) *tensor.Tensor {
-	return &tensor.Tensor{Shape: []int{len(data)}, Data: data}
 }

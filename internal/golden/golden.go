@@ -113,19 +113,30 @@ type Neuron struct {
 	InitialPotential string `json:"initial_potential"` // array, or empty
 }
 
-// Dir returns the folder of the cases.
+// Dir returns the folder of the cases. A relative ADAFIRE_GOLDEN is seen from
+// the root of the module, as every package's tests run in another folder.
 func Dir(t testing.TB) string {
 	t.Helper()
-	if dir := os.Getenv(Env); dir != "" {
+	dir := os.Getenv(Env)
+	switch {
+	case dir == "":
+		return filepath.Join(root(t), "testdata", "golden")
+	case filepath.IsAbs(dir):
 		return dir
 	}
+	return filepath.Join(root(t), dir)
+}
+
+// root returns the folder of go.mod.
+func root(t testing.TB) string {
+	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return filepath.Join(dir, "testdata", "golden")
+			return dir
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
@@ -149,6 +160,9 @@ func Cases(t testing.TB, kinds ...string) []*Case {
 	var cases []*Case
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
+		if info, err := os.Stat(path); err != nil || !info.IsDir() { // a link to a folder counts
+			continue
+		}
 		if _, err := os.Stat(filepath.Join(path, "case.json")); errors.Is(err, os.ErrNotExist) {
 			continue
 		}

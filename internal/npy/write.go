@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
+	"github.com/adafire/adafire/internal/atomicfile"
 	"github.com/adafire/adafire/tensor"
 )
 
@@ -47,17 +47,9 @@ func Write[T Element](w io.Writer, shape []int, data []T) error {
 	return nil
 }
 
-// WriteFile writes data to the file at path, replacing it.
+// WriteFile writes data to the file at path, replacing it as a whole.
 func WriteFile[T Element](path string, shape []int, data []T) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := Write(f, shape, data); err != nil {
-		f.Close()
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return f.Close()
+	return atomicfile.Write(path, true, func(w io.Writer) error { return Write(w, shape, data) })
 }
 
 func descrOf[T Element](data []T) string {

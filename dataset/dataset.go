@@ -59,28 +59,38 @@ type Dataset interface {
 	Sample(i int, dst []float32) (label int, err error)
 }
 
-// labeller is a Dataset that knows labels without decoding samples.
+// labeller is a Dataset that may know labels without decoding samples.
 type labeller interface {
-	label(i int) int
+	label(i int) (y int, ok bool)
 }
 
-// randomCropper is a Dataset whose sources are larger than its samples, so
-// that a random resized crop must be cut out of the source.
+// randomCropper is a Dataset whose sources may be larger than its samples, so
+// that a random resized crop must be cut out of the source. cropped is false
+// if it was not, and dst then holds the plain sample.
 type randomCropper interface {
-	sampleResizedCrop(i int, dst []float32, rng *rand.Rand) (label int, err error)
+	sampleResizedCrop(i int, dst []float32, rng *rand.Rand) (label int, cropped bool, err error)
+}
+
+func sampleResizedCrop(ds Dataset, i int, dst []float32, rng *rand.Rand) (label int, cropped bool, err error) {
+	if c, ok := ds.(randomCropper); ok {
+		return c.sampleResizedCrop(i, dst, rng)
+	}
+	label, err = ds.Sample(i, dst)
+	return label, false, err
 }
 
 // Labels returns the label of every sample.
 func Labels(ds Dataset) ([]int, error) {
 	labels := make([]int, ds.Len())
-	if l, ok := ds.(labeller); ok {
-		for i := range labels {
-			labels[i] = l.label(i)
-		}
-		return labels, nil
-	}
+	l, _ := ds.(labeller)
 	buf := make([]float32, sampleLen(ds))
 	for i := range labels {
+		if l != nil {
+			if y, ok := l.label(i); ok {
+				labels[i] = y
+				continue
+			}
+		}
 		y, err := ds.Sample(i, buf)
 		if err != nil {
 			return nil, err
@@ -139,6 +149,21 @@ func (s *subset) Sample(i int, dst []float32) (int, error) {
 		return 0, fmt.Errorf("%s: sample %d of a subset: want 0 to %d", s.Info().Name, i, len(s.indices)-1)
 	}
 	return s.Dataset.Sample(s.indices[i], dst)
+}
+
+func (s *subset) sampleResizedCrop(i int, dst []float32, rng *rand.Rand) (int, bool, error) {
+	if i < 0 || i >= len(s.indices) {
+		_, err := s.Sample(i, dst)
+		return 0, false, err
+	}
+	return sampleResizedCrop(s.Dataset, s.indices[i], dst, rng)
+}
+
+func (s *subset) label(i int) (int, bool) {
+	if l, ok := s.Dataset.(labeller); ok && s.indices[i] >= 0 && s.indices[i] < s.Dataset.Len() {
+		return l.label(s.indices[i])
+	}
+	return 0, false
 }
 
 // Split divides ds at random into a training and a validation part: the

@@ -16,9 +16,9 @@ type memory struct {
 	planar bool    // pixels of a sample are [C,H,W] and not [H,W,C]
 }
 
-func (m *memory) Info() Info      { return m.info }
-func (m *memory) Len() int        { return len(m.labels) }
-func (m *memory) label(i int) int { return int(m.labels[i]) }
+func (m *memory) Info() Info              { return m.info }
+func (m *memory) Len() int                { return len(m.labels) }
+func (m *memory) label(i int) (int, bool) { return int(m.labels[i]), true }
 
 func (m *memory) Sample(i int, dst []float32) (int, error) {
 	c := m.info.Shape[2]

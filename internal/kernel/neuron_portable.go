@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package kernel
 
 func fireVec(_ []uint8, _, _ []float32, _ float32, _ uint8) (done int, spikes, events int64, finite bool) {

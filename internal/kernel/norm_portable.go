@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package kernel
 
 func columnMomentsVec(_ []float64, _, _ []float32) int                   { return 0 }

@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package kernel
 
 func sgdPlainVec(_, _ []float32, _, _ float32) int          { return 0 }

@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package kernel
 
 func maxWindowVec(_ []float32, _ []int32, _ []float32, _ int, _ window) int { return 0 }

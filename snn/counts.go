@@ -1,0 +1,271 @@
+package snn
+
+import (
+	"encoding/binary"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
+)
+
+// LayerCounts holds what one layer of neurons did, per sample
+// (algorithms.md 8.2).
+type LayerCounts struct {
+	Spikes       []int64 // sum of the counts over timesteps and neurons
+	Events       []int64 // (neuron, timestep) pairs with at least one spike
+	SOPs         []int64 // synaptic operations: spikes times fan-out, bursts with multiplicity
+	ReadoutSOPs  []int64 // the part of SOPs that goes into layers behind the last neurons
+	PoolAdds     []int64 // spikes that enter a sum pool
+	ResidualAdds []int64 // spikes that pass an identity shortcut
+}
+
+func (c *LayerCounts) all() []*[]int64 {
+	return []*[]int64{&c.Spikes, &c.Events, &c.SOPs, &c.ReadoutSOPs, &c.PoolAdds, &c.ResidualAdds}
+}
+
+func (c *LayerCounts) reset(samples int) {
+	for _, s := range c.all() {
+		clear(grow(s, samples))
+	}
+}
+
+func (c *LayerCounts) add(sample int, spikes, events int64) {
+	c.Spikes[sample] += spikes
+	c.Events[sample] += events
+}
+
+// put copies the counts of a group to the samples from lo on.
+func (c *LayerCounts) put(lo int, from *LayerCounts) {
+	src := from.all()
+	for i, s := range c.all() {
+		copy((*s)[lo:], *src[i])
+	}
+}
+
+// wireCost says what one spike on a wire causes, per position.
+type wireCost struct {
+	sops, readout, pool, residual []int64
+	any                           bool
+}
+
+// costs counts, for every wire that spikes are emitted on, the operations that
+// a spike at each position causes on its way to the next neurons: the outputs
+// it reaches in convolutions and fully connected layers (borders, strides and
+// groups counted), the sums of pools it enters, the identity shortcuts it
+// passes. A pool passes it on, once for every window it lies in.
+func (n *Network) costs() []wireCost {
+	uses := n.g.Consumers()
+	cost := make([]wireCost, len(n.plan.wires))
+	done := make([]bool, len(cost))
+	var of func(node *graph.Node) *wireCost
+	of = func(node *graph.Node) *wireCost {
+		i := n.plan.index[node]
+		if done[i] {
+			return &cost[i]
+		}
+		done[i] = true
+		c := newWireCost(node.Shape.Positions())
+		for _, r := range uses[node] {
+			n.addCost(&c, node, r, of)
+		}
+		cost[i] = c
+		return &cost[i]
+	}
+	for i, w := range n.plan.wires {
+		if w.emitter >= 0 && w.kind == counts && (graph.IsActivation(w.node) || isTimedMaxPool(w)) {
+			of(w.node)
+			c := &cost[i]
+			for _, v := range [][]int64{c.sops, c.pool, c.residual} {
+				for _, k := range v {
+					c.any = c.any || k != 0
+				}
+			}
+		}
+	}
+	return cost
+}
+
+func newWireCost(positions int) wireCost {
+	v := make([]int64, 4*positions)
+	return wireCost{sops: v[:positions], readout: v[positions : 2*positions],
+		pool: v[2*positions : 3*positions], residual: v[3*positions:]}
+}
+
+// addCost adds what a spike of node causes in its reader r.
+func (n *Network) addCost(c *wireCost, node, r *graph.Node, of func(*graph.Node) *wireCost) {
+	h, w, _ := node.Shape.HWC()
+	oh, ow, cout := r.Shape.HWC()
+	direct := func(i int, k int64) {
+		c.sops[i] += k
+		if n.plan.wires[n.plan.index[r]].readout {
+			c.readout[i] += k
+		}
+	}
+	// pass adds what a spike causes that goes on to position j of r.
+	pass := func(i, j int) {
+		next := of(r)
+		c.sops[i] += next.sops[j]
+		c.readout[i] += next.readout[j]
+		c.pool[i] += next.pool[j]
+		c.residual[i] += next.residual[j]
+	}
+	switch op := r.Op.(type) {
+	case *graph.Conv2D:
+		k := r.Weight().Shape
+		rows := reach(h, oh, k[0], op.Stride[0], op.Pad[0], op.Dilation[0])
+		columns := reach(w, ow, k[1], op.Stride[1], op.Pad[1], op.Dilation[1])
+		for i := range h * w {
+			direct(i, int64(len(rows[i/w]))*int64(len(columns[i%w]))*int64(cout/op.Groups))
+		}
+	case *graph.ConvTranspose2D:
+		// An output o is reached from y if the mirrored convolution reaches y from o.
+		k := r.Weight().Shape
+		rows := mirror(reach(oh, h, k[0], op.Stride[0], op.Pad[0], op.Dilation[0]), h)
+		columns := mirror(reach(ow, w, k[1], op.Stride[1], op.Pad[1], op.Dilation[1]), w)
+		for i := range h * w {
+			direct(i, int64(rows[i/w])*int64(columns[i%w])*int64(cout/op.Groups))
+		}
+	case *graph.Linear:
+		for i := range c.sops {
+			direct(i, int64(cout))
+		}
+	case *graph.BatchNorm:
+		for i := range c.sops {
+			direct(i, 1)
+		}
+	case *graph.AvgPool2D:
+		rows := reach(h, oh, op.Kernel[0], op.Stride[0], op.Pad[0], 1)
+		columns := reach(w, ow, op.Kernel[1], op.Stride[1], op.Pad[1], 1)
+		for i := range h * w {
+			for _, y := range rows[i/w] {
+				for _, x := range columns[i%w] {
+					c.pool[i]++
+					pass(i, y*ow+x)
+				}
+			}
+		}
+	case *graph.GlobalAvgPool:
+		for i := range c.pool {
+			c.pool[i]++
+			pass(i, 0)
+		}
+	case *graph.Add:
+		for i := range c.residual {
+			c.residual[i]++
+			pass(i, i)
+		}
+	case *graph.Concat, *graph.Identity, *graph.Dropout:
+		for i := range c.sops {
+			pass(i, i)
+		}
+	case *graph.Flatten:
+		for i := range c.sops {
+			pass(i, 0)
+		}
+	case *graph.Upsample:
+		if op.Mode == "nearest" {
+			for j, i := range nearestSource(h, w, oh, ow) {
+				pass(i, j)
+			}
+			return
+		}
+		rows, columns := bilinearReach(h, oh, op.AlignCorners), bilinearReach(w, ow, op.AlignCorners)
+		for i := range h * w {
+			for _, y := range rows[i/w] {
+				for _, x := range columns[i%w] {
+					pass(i, y*ow+x)
+				}
+			}
+		}
+	}
+}
+
+// bilinearReach lists, for every input position of an axis, the outputs it has
+// a weight in.
+func bilinearReach(in, out int, alignCorners bool) [][]int {
+	x, y := make([]float32, in*in), make([]float32, in*out)
+	for i := range in {
+		x[i*in+i] = 1
+	}
+	kernel.ResampleBilinear(nil, kernel.ResampleShape{N: in, H: 1, W: in, C: 1, OutH: 1, OutW: out}, x, y, alignCorners)
+	to := make([][]int, in)
+	for i, v := range y {
+		if v != 0 {
+			to[i/out] = append(to[i/out], i%out)
+		}
+	}
+	return to
+}
+
+// reach lists, for every input position y of an axis, the outputs o with a tap
+// j such that o*stride - pad + j*dilation = y.
+func reach(in, out, k, stride, pad, dilation int) [][]int {
+	to := make([][]int, in)
+	for o := range out {
+		for j := range k {
+			if y := o*stride - pad + j*dilation; y >= 0 && y < in {
+				to[y] = append(to[y], o)
+			}
+		}
+	}
+	return to
+}
+
+// mirror counts how often each of n positions is reached.
+func mirror(to [][]int, n int) []int {
+	count := make([]int, n)
+	for _, list := range to {
+		for _, o := range list {
+			count[o]++
+		}
+	}
+	return count
+}
+
+// countOperations adds up what the spikes on a wire cause.
+func (r *run) countOperations(w int, spikes []uint8) {
+	c := &r.net.cost[w]
+	if !c.any {
+		return
+	}
+	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	positions := wire.node.Shape.Positions()
+	channels := wire.size / positions
+	sums := grow(&r.scratch.sums, positions)
+	layer := &r.layers[wire.emitter]
+	for g := range r.samples {
+		clear(sums)
+		for t := range steps {
+			at := (g*steps + t) * wire.size
+			row := spikes[at : at+wire.size]
+			for i := range sums {
+				sums[i] += sumBytes(row[i*channels : (i+1)*channels])
+			}
+		}
+		for i, k := range sums {
+			layer.SOPs[g] += int64(k) * c.sops[i]
+			layer.ReadoutSOPs[g] += int64(k) * c.readout[i]
+			layer.PoolAdds[g] += int64(k) * c.pool[i]
+			layer.ResidualAdds[g] += int64(k) * c.residual[i]
+		}
+	}
+}
+
+// sumBytes adds up bytes, eight at a time in four lanes of 16 bits.
+func sumBytes(b []uint8) uint32 {
+	const lanes = 0x00ff00ff00ff00ff
+	var sum uint32
+	for len(b) >= 8 {
+		n := min(len(b)/8, 64) // 64 words: 2*64*255 fits into a lane
+		var acc uint64
+		for i := 0; i < 8*n; i += 8 {
+			x := binary.LittleEndian.Uint64(b[i : i+8])
+			acc += x&lanes + x>>8&lanes
+		}
+		sum += uint32(acc&0xffff) + uint32(acc>>16&0xffff) + uint32(acc>>32&0xffff) + uint32(acc>>48)
+		b = b[8*n:]
+	}
+	for _, x := range b {
+		sum += uint32(x)
+	}
+	return sum
+}

@@ -1,0 +1,329 @@
+package snn
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
+)
+
+// fireStep runs a layer of neurons over all timesteps: the current, from a
+// convolution with its addend or from a wire, and the neuron update. All is
+// normalised to thresholds of 1 (algorithms.md 1.4).
+type fireStep struct {
+	layer    int
+	node     *graph.Node
+	out      int
+	in       int   // wire that the convolution, or else the neurons, read
+	conv     *conv // nil: the current is the wire itself
+	add      int   // wire added to the convolution's result, -1 if none
+	inScale  []float32
+	addScale []float32
+	maxSpike uint8
+	shift    float32
+	start    float32   // initial potential of all neurons
+	initial  []float32 // initial potential per neuron, start included, or nil
+}
+
+func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph.Node) *fireStep {
+	i := p.index[n]
+	w := p.wires[i]
+	l := &cfg.Layers[w.emitter]
+	f := &fireStep{layer: w.emitter, node: n, out: i, add: -1, maxSpike: uint8(l.MaxSpike)}
+	switch cfg.Shift {
+	case ShiftInitial:
+		f.start = 0.5
+	case ShiftPerStep:
+		f.shift = 1 / float32(2*cfg.Timesteps)
+	}
+	channels := n.Shape.Channels()
+	if l.Initial != nil {
+		f.initial = make([]float32, len(l.Initial))
+		for k, v := range l.Initial {
+			f.initial[k] = v/w.scale[k%channels] + f.start
+		}
+	}
+	src := n.Inputs[0]
+	if src.Kind() == "add" && p.driver(src, uses) == n {
+		k := p.drivingInput(src, uses)
+		f.add = p.index[src.Inputs[1-k]]
+		f.addScale = factor(p.wires[f.add].scale, w.scale, channels)
+		src = src.Inputs[k]
+	}
+	if isConv(src) && p.driver(src, uses) == n {
+		f.in = p.index[src.Inputs[0]]
+		f.conv = newConv(src, p.wires[f.in].scale, w.scale)
+	} else {
+		f.in = p.index[src]
+		f.inScale = factor(p.wires[f.in].scale, w.scale, channels)
+	}
+	return f
+}
+
+// Sizes of the pieces a layer is worked on in. They depend on the network
+// only, never on the number of workers; and no result depends on them.
+const (
+	minRowPixels = 96      // pixels of a block of rows: enough for the tiles of the convolution
+	maxExpanded  = 1 << 19 // floats of counts spread out at a time
+)
+
+func (s *fireStep) run(r *run) { s.fire(r, nil, s.initial) }
+
+// fire runs the neurons with an offset added to the current of every channel
+// (nil: none), starting from initial (nil: all from s.start).
+func (s *fireStep) fire(r *run, offset, initial []float32) {
+	p, steps := r.net.plan, r.net.cfg.Timesteps
+	size := p.wires[s.out].size
+	if r.bytes[s.out] == nil {
+		r.newBytes(s.out, r.samples*steps*size)
+	}
+	r.layers[s.layer].reset(r.samples)
+	switch {
+	case s.conv == nil:
+		s.fireWire(r, offset, initial)
+	case !s.conv.rows && s.conv.shape.OutH()*s.conv.shape.OutW() >= minRowPixels:
+		s.fireRows(r, offset, initial)
+	default:
+		s.fireBatch(r, offset, initial)
+	}
+	r.countOperations(s.out, r.bytes[s.out])
+}
+
+// start sets the membrane potentials before the first timestep.
+func (s *fireStep) reset(v, initial []float32) {
+	if initial != nil {
+		copy(v, initial)
+		return
+	}
+	for i := range v {
+		v[i] = s.start
+	}
+}
+
+// update is one timestep of the neurons in v.
+func (s *fireStep) update(out []uint8, v, current, offset []float32) (spikes, events int64, finite bool) {
+	if offset != nil {
+		return kernel.FireOffset(out, v, current, offset, s.shift, s.maxSpike)
+	}
+	return kernel.Fire(out, v, current, s.shift, s.maxSpike)
+}
+
+// fireWire takes the current from a wire; one that does not vary in time is
+// used in every timestep (direct coding).
+func (s *fireStep) fireWire(r *run, offset, initial []float32) {
+	p, steps := r.net.plan, r.net.cfg.Timesteps
+	size := p.wires[s.out].size
+	from := p.wires[s.in]
+	var wire []float32
+	if from.kind == counts {
+		wire = r.overTime(s.in, 0)
+	} else {
+		wire = r.floats[s.in]
+	}
+	v := grow(&r.scratch.membrane, size)
+	scaled := wire
+	if s.inScale != nil {
+		scaled = grow(&r.scratch.current, size)
+	}
+	for g := range r.samples {
+		s.reset(v, initial)
+		for t := range steps {
+			k := g*steps + t
+			current := scaled
+			switch {
+			case from.kind == analog && s.inScale == nil:
+				current = wire[g*size : (g+1)*size]
+			case from.kind == analog:
+				if t == 0 {
+					scaleRows(scaled, wire[g*size:(g+1)*size], s.inScale)
+				}
+			case s.inScale == nil:
+				current = wire[k*size : (k+1)*size]
+			default:
+				scaleRows(scaled, wire[k*size:(k+1)*size], s.inScale)
+			}
+			spikes, events, finite := s.update(r.bytes[s.out][k*size:(k+1)*size], v, current, offset)
+			r.layers[s.layer].add(g, spikes, events)
+			if !finite {
+				r.fail(s, g, t, v)
+				return
+			}
+		}
+	}
+}
+
+// fireKept runs the neurons again on the currents kept from the run before.
+func (s *fireStep) fireKept(r *run, offset, initial []float32) {
+	steps, size := r.net.cfg.Timesteps, r.net.plan.wires[s.out].size
+	r.layers[s.layer].reset(r.samples)
+	v := grow(&r.scratch.membrane, size)
+	for i := range r.samples * steps {
+		g, t := i/steps, i%steps
+		if t == 0 {
+			s.reset(v, initial)
+		}
+		spikes, events, finite := s.update(r.bytes[s.out][i*size:(i+1)*size], v, r.kept[i*size:(i+1)*size], offset)
+		r.layers[s.layer].add(g, spikes, events)
+		if !finite {
+			r.fail(s, g, t, v)
+			return
+		}
+	}
+	r.countOperations(s.out, r.bytes[s.out])
+}
+
+// fireRows works on one sample at a time, in blocks of output rows that go
+// through all timesteps while their potentials stay in the cache.
+func (s *fireStep) fireRows(r *run, offset, initial []float32) {
+	p, steps := r.net.plan, r.net.cfg.Timesteps
+	size, in := p.wires[s.out].size, p.wires[s.in].size
+	oh, row := s.conv.shape.OutH(), s.conv.shape.OutW()*s.conv.shape.Cout
+	rows := (minRowPixels + s.conv.shape.OutW() - 1) / s.conv.shape.OutW()
+	blocks := (oh + rows - 1) / rows
+	chunk := max(1, min(steps, maxExpanded/in)) // timesteps at a time
+	v := grow(&r.scratch.membrane, size)
+	for len(r.scratch.rows) < r.pool.Workers() {
+		r.scratch.rows = append(r.scratch.rows, rowScratch{})
+	}
+	type tally struct {
+		spikes, events int64
+		bad            int // timestep of the first non-finite potential, -1 if none
+	}
+	tallies := make([]tally, blocks)
+	for g := range r.samples {
+		s.reset(v, initial)
+		for t0 := 0; t0 < steps; t0 += chunk {
+			t1 := min(t0+chunk, steps)
+			x := r.spread(s.in, g, t0, t1)
+			r.pool.ForWorker(blocks, func(worker, b int) {
+				lo, hi := b*rows, min((b+1)*rows, oh)
+				sc := &r.scratch.rows[worker]
+				var current []float32
+				if r.kept == nil {
+					current = grow(&sc.current, (hi-lo)*row)
+				}
+				e := kernel.Epilogue{Bias: s.conv.bias}
+				if s.add >= 0 {
+					e.Add = grow(&sc.addend, (hi-lo)*row)
+				}
+				sum := tally{bad: -1}
+				for t := t0; t < t1; t++ {
+					if s.add >= 0 && (t == t0 || p.wires[s.add].kind != analog) {
+						r.slice(e.Add, s.add, g, t, lo*row, hi*row, s.addScale)
+					}
+					at := (g*steps + t) * size
+					if r.kept != nil {
+						current = r.kept[at+lo*row : at+hi*row]
+					}
+					kernel.ConvRows(s.conv.shape, x[(t-t0)*in:(t-t0+1)*in], s.conv.filter, e, lo, hi, current)
+					spikes, events, finite := s.update(r.bytes[s.out][at+lo*row:at+hi*row], v[lo*row:hi*row], current, offset)
+					sum.spikes, sum.events = sum.spikes+spikes, sum.events+events
+					if !finite && sum.bad < 0 {
+						sum.bad = t
+					}
+				}
+				tallies[b] = sum
+			})
+			for _, sum := range tallies {
+				r.layers[s.layer].add(g, sum.spikes, sum.events)
+				if sum.bad >= 0 {
+					r.fail(s, g, sum.bad, v)
+					return
+				}
+			}
+		}
+	}
+}
+
+// fireBatch gives the convolution many timesteps and samples at a time: for
+// small images and vectors.
+func (s *fireStep) fireBatch(r *run, offset, initial []float32) {
+	p, steps := r.net.plan, r.net.cfg.Timesteps
+	size, in := p.wires[s.out].size, p.wires[s.in].size
+	chunk := max(1, maxExpanded/(steps*max(in, size))) // samples at a time
+	v := grow(&r.scratch.membrane, size)
+	for g0 := 0; g0 < r.samples; g0 += chunk {
+		g1 := min(g0+chunk, r.samples)
+		k := (g1 - g0) * steps
+		x := grow(&r.scratch.expanded, k*in)
+		for g := g0; g < g1; g++ {
+			r.spreadInto(x[(g-g0)*steps*in:(g-g0+1)*steps*in], s.in, g, 0, steps)
+		}
+		var current []float32
+		if r.kept != nil {
+			current = r.kept[g0*steps*size : g1*steps*size]
+		} else {
+			current = grow(&r.scratch.current, k*size)
+		}
+		var addend []float32
+		if s.add >= 0 {
+			addend = grow(&r.scratch.addend, k*size)
+			for i := range k {
+				r.slice(addend[i*size:(i+1)*size], s.add, g0+i/steps, i%steps, 0, size, s.addScale)
+			}
+		}
+		s.conv.apply(r.pool, k, x, addend, current)
+		for i := range k {
+			g, t := g0+i/steps, i%steps
+			if t == 0 {
+				s.reset(v, initial)
+			}
+			at := g*steps + t
+			spikes, events, finite := s.update(r.bytes[s.out][at*size:(at+1)*size], v, current[i*size:(i+1)*size], offset)
+			r.layers[s.layer].add(g, spikes, events)
+			if !finite {
+				r.fail(s, g, t, v)
+				return
+			}
+		}
+	}
+}
+
+// spread returns the timesteps t0..t1-1 of sample g of a wire as floats.
+func (r *run) spread(w, g, t0, t1 int) []float32 {
+	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	if wire.kind == current {
+		return r.floats[w][(g*steps+t0)*wire.size : (g*steps+t1)*wire.size]
+	}
+	x := grow(&r.scratch.expanded, (t1-t0)*wire.size)
+	r.spreadInto(x, w, g, t0, t1)
+	return x
+}
+
+func (r *run) spreadInto(x []float32, w, g, t0, t1 int) {
+	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	lo, hi := (g*steps+t0)*wire.size, (g*steps+t1)*wire.size
+	if wire.kind == counts {
+		kernel.CountsToFloat(x, r.bytes[w][lo:hi])
+	} else {
+		copy(x, r.floats[w][lo:hi])
+	}
+}
+
+// slice writes the values lo..hi-1 of sample g, timestep t, of a wire, times f
+// per channel, to dst. lo is the start of a pixel.
+func (r *run) slice(dst []float32, w, g, t, lo, hi int, f []float32) {
+	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	at := (g*steps + t) * wire.size
+	switch wire.kind {
+	case counts:
+		kernel.CountsToFloat(dst, r.bytes[w][at+lo:at+hi])
+		if f != nil {
+			scaleRows(dst, dst, f)
+		}
+	case current:
+		scaleRows(dst, r.floats[w][at+lo:at+hi], f)
+	case analog:
+		scaleRows(dst, r.floats[w][g*wire.size+lo:g*wire.size+hi], f)
+	}
+}
+
+// fail reports a potential that is not a finite number: a defect of weights or
+// input that must not travel on.
+func (r *run) fail(s *fireStep, g, t int, v []float32) {
+	at := slices.IndexFunc(v, func(u float32) bool { return u-u != 0 })
+	c := s.node.Shape.Channels()
+	r.err = fmt.Errorf("node %q: membrane potential of sample %d, position %d, channel %d is %g at timestep %d: %w",
+		s.node.Name, r.first+g, at/c, at%c, v[at], t+1, ErrNotFinite)
+}

@@ -1,0 +1,345 @@
+package snn
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/adafire/adafire/graph"
+)
+
+// wireKind says how a node's output is held while a network runs.
+type wireKind uint8
+
+const (
+	analog  wireKind = iota // does not vary in time: float32 [sample][value]
+	current                 // varies in time: float32 [sample][timestep][value]
+	counts                  // spike counts: uint8 [sample][timestep][value]
+)
+
+// A wire is a node's output: what is stored, times scale per channel, is the
+// value in units of the ANN's activations. A scale of nil is 1.
+type wire struct {
+	node  *graph.Node
+	kind  wireKind
+	size  int // values per sample (and timestep)
+	scale []float32
+	// emitter is the index of the layer whose spikes travel here, -1 if none:
+	// the neurons themselves and the max pools behind them.
+	emitter int
+	readout bool // evaluated once, on the mean over time
+	mean    bool // a readout node reads the mean of this wire
+}
+
+// A step of the plan produces one wire, for all timesteps of a group of samples.
+type step interface {
+	run(r *run)
+}
+
+// plan is what New compiles a graph to.
+type plan struct {
+	wires   []*wire // one per node, in graph order
+	steps   []step  // steps[i] produces wires[i]; nil for inputs
+	index   map[*graph.Node]int
+	readout []int // wires evaluated on means, in order
+	output  int
+	input   int
+	fires   []*fireStep
+	frees   [][]int // wires that nothing reads any more, per step
+}
+
+func compile(g *graph.Graph, cfg *Config) (*plan, error) {
+	inputs := g.InputNodes()
+	if len(inputs) != 1 || len(g.Outputs) != 1 {
+		return nil, fmt.Errorf("%d inputs and %d outputs: a spiking network has one of each", len(inputs), len(g.Outputs))
+	}
+	p := &plan{index: make(map[*graph.Node]int, len(g.Nodes))}
+	for i, n := range g.Nodes {
+		p.index[n] = i
+		p.wires = append(p.wires, &wire{node: n, size: n.Shape.Numel(), emitter: -1})
+	}
+	p.steps = make([]step, len(p.wires))
+	p.input, p.output = p.index[inputs[0]], p.index[g.Outputs[0]]
+	uses := g.Consumers()
+	if err := p.classify(g, cfg, uses); err != nil {
+		return nil, err
+	}
+	p.chooseScales(g, cfg, uses)
+	for i, n := range g.Nodes {
+		if i == p.input {
+			continue
+		}
+		s, err := p.newStep(n, cfg, uses)
+		if err != nil {
+			return nil, err
+		}
+		p.steps[i] = s
+	}
+	p.findLastUses()
+	return p, nil
+}
+
+// classify decides what varies in time, what are counts, and what is read out
+// from means only.
+func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*graph.Node) error {
+	layer := 0
+	for i, n := range g.Nodes {
+		w := p.wires[i]
+		if graph.IsActivation(n) {
+			switch n.Op.(type) {
+			case *graph.ReLU, *graph.ReLU6:
+			default:
+				return fmt.Errorf("node %q: a %s cannot be replaced by spiking neurons yet", n.Name, n.Kind())
+			}
+			w.kind, w.emitter = counts, layer
+			layer++
+			continue
+		}
+		for _, in := range n.Inputs {
+			if from := p.wires[p.index[in]]; from.kind != analog {
+				w.kind = current
+			}
+		}
+		if w.kind == analog {
+			continue
+		}
+		all := true
+		for _, in := range n.Inputs {
+			all = all && p.wires[p.index[in]].kind == counts
+		}
+		switch n.Op.(type) {
+		case *graph.MaxPool2D, *graph.GlobalMaxPool:
+			from := p.wires[p.index[n.Inputs[0]]]
+			if !all {
+				return fmt.Errorf("node %q: a %s of values that vary in time and are no spike counts cannot be converted exactly; it must follow a neuron", n.Name, n.Kind())
+			}
+			w.kind, w.emitter = counts, from.emitter
+		case *graph.Flatten, *graph.Concat, *graph.Identity, *graph.Dropout:
+			if all {
+				w.kind = counts
+			}
+		case *graph.Upsample:
+			if all && n.Op.(*graph.Upsample).Mode == "nearest" {
+				w.kind = counts
+			}
+		}
+	}
+	if p.wires[p.output].kind == analog {
+		return fmt.Errorf("no spiking layer lies between the input and the output")
+	}
+	// From the back: a linear node whose readers are all readouts is one too.
+	for i := len(p.wires) - 1; i >= 0; i-- {
+		w := p.wires[i]
+		readers := uses[w.node]
+		if w.kind == analog || graph.IsActivation(w.node) || isTimedMaxPool(w) || (len(readers) == 0 && i != p.output) {
+			continue
+		}
+		w.readout = true
+		for _, r := range readers {
+			w.readout = w.readout && p.wires[p.index[r]].readout
+		}
+	}
+	for i, n := range g.Nodes {
+		w := p.wires[i]
+		if !w.readout {
+			if isNonlinear(n) && w.kind != analog {
+				return fmt.Errorf("node %q: a %s inside the network cannot be represented by spikes; only after the last neurons", n.Name, n.Kind())
+			}
+			continue
+		}
+		p.readout = append(p.readout, i)
+		for _, in := range n.Inputs {
+			from := p.wires[p.index[in]]
+			from.mean = from.mean || !from.readout
+		}
+	}
+	if out := p.wires[p.output]; !out.readout {
+		out.mean = true
+	}
+	return nil
+}
+
+func isTimedMaxPool(w *wire) bool {
+	switch w.node.Op.(type) {
+	case *graph.MaxPool2D, *graph.GlobalMaxPool:
+		return true
+	}
+	return false
+}
+
+func isNonlinear(n *graph.Node) bool {
+	switch n.Op.(type) {
+	case *graph.Softmax, *graph.LogSoftmax:
+		return true
+	}
+	return false
+}
+
+// chooseScales walks backwards for what the readers want (neurons want their
+// current in units of their thresholds), then forwards.
+func (p *plan) chooseScales(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*graph.Node) {
+	want := make(map[*graph.Node][]float32)
+	for i := len(g.Nodes) - 1; i >= 0; i-- {
+		n := g.Nodes[i]
+		if !freeScale(n) {
+			continue
+		}
+		var scale []float32
+		for _, r := range uses[n] {
+			var s []float32
+			switch {
+			case graph.IsActivation(r):
+				l := p.wires[p.index[r]].emitter
+				s = cfg.Layers[l].perChannel(r.Shape.Channels())
+			case r.Kind() == "add":
+				s = want[r]
+			default:
+				continue // takes any scale
+			}
+			if s == nil || (scale != nil && !slices.Equal(scale, s)) {
+				scale = nil
+				break
+			}
+			scale = s
+		}
+		want[n] = scale
+	}
+	for i, n := range g.Nodes {
+		w := p.wires[i]
+		switch {
+		case len(n.Inputs) == 0:
+		case graph.IsActivation(n):
+			w.scale = cfg.Layers[w.emitter].perChannel(n.Shape.Channels())
+		case freeScale(n):
+			w.scale = want[n]
+		default:
+			w.scale = passedScale(n, p.scales(n))
+		}
+	}
+}
+
+// scales returns the scales of a node's inputs.
+func (p *plan) scales(n *graph.Node) [][]float32 {
+	s := make([][]float32, len(n.Inputs))
+	for i, in := range n.Inputs {
+		s[i] = p.wires[p.index[in]].scale
+	}
+	return s
+}
+
+func (p *plan) inputs(n *graph.Node) []int {
+	at := make([]int, len(n.Inputs))
+	for i, in := range n.Inputs {
+		at[i] = p.index[in]
+	}
+	return at
+}
+
+func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph.Node) (step, error) {
+	i := p.index[n]
+	w := p.wires[i]
+	if graph.IsActivation(n) {
+		f := p.newFire(n, cfg, uses)
+		p.fires = append(p.fires, f)
+		return f, nil
+	}
+	if p.driver(n, uses) != nil {
+		return nil, nil // runs inside the step of its neurons
+	}
+	if w.kind == counts && !w.readout {
+		return p.newCountStep(n, cfg)
+	}
+	fn, err := newFunction(n, p.scales(n), w.scale)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case w.readout:
+		return &readoutStep{in: p.inputs(n), out: i, fn: fn}, nil
+	case w.kind == analog:
+		return &analogStep{in: p.inputs(n), out: i, fn: fn}, nil
+	}
+	return &currentStep{in: p.inputs(n), out: i, fn: fn}, nil
+}
+
+// driver returns the neurons in whose step the node n runs: those that n, a
+// convolution or fully connected layer whose input varies in time, drives
+// alone or together with one addend. It also returns them for that addition.
+func (p *plan) driver(n *graph.Node, uses map[*graph.Node][]*graph.Node) *graph.Node {
+	to := p.onlyReader(n, uses)
+	if to == nil || p.wires[p.index[n]].kind != current || p.wires[p.index[n]].readout {
+		return nil
+	}
+	switch {
+	case graph.IsActivation(to):
+		if isConv(n) || (n.Kind() == "add" && p.drivingInput(n, uses) >= 0) {
+			return to
+		}
+	case to.Kind() == "add":
+		if i := p.drivingInput(to, uses); i >= 0 && to.Inputs[i] == n {
+			return p.driver(to, uses)
+		}
+	}
+	return nil
+}
+
+// drivingInput returns which input of an addition of two runs fused with the
+// neurons behind it, -1 if none does.
+func (p *plan) drivingInput(add *graph.Node, uses map[*graph.Node][]*graph.Node) int {
+	if to := p.onlyReader(add, uses); len(add.Inputs) != 2 || to == nil || !graph.IsActivation(to) {
+		return -1
+	}
+	for i, in := range add.Inputs {
+		if isConv(in) && p.wires[p.index[in]].kind == current && p.onlyReader(in, uses) == add {
+			return i
+		}
+	}
+	return -1
+}
+
+// onlyReader returns the only reader of n, nil if there are more or n is the
+// output.
+func (p *plan) onlyReader(n *graph.Node, uses map[*graph.Node][]*graph.Node) *graph.Node {
+	if len(uses[n]) != 1 || p.index[n] == p.output {
+		return nil
+	}
+	return uses[n][0]
+}
+
+// findLastUses notes where every buffer may be given back. Wires whose mean is
+// read live until the readout.
+func (p *plan) findLastUses() {
+	last := make([]int, len(p.wires))
+	for i, s := range p.steps {
+		last[i] = i
+		if p.wires[i].readout {
+			continue
+		}
+		for _, in := range reads(s) {
+			last[in] = i
+		}
+	}
+	p.frees = make([][]int, len(p.wires))
+	for i, w := range p.wires {
+		if i != p.input && !w.mean && !w.readout && p.steps[i] != nil {
+			p.frees[last[i]] = append(p.frees[last[i]], i)
+		}
+	}
+}
+
+func reads(s step) []int {
+	switch s := s.(type) {
+	case *analogStep:
+		return s.in
+	case *currentStep:
+		return s.in
+	case *countStep:
+		return s.in
+	case *fireStep:
+		in := []int{s.in}
+		if s.add >= 0 {
+			in = append(in, s.add)
+		}
+		return in
+	}
+	return nil
+}

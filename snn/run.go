@@ -1,0 +1,328 @@
+package snn
+
+import (
+	"fmt"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
+	"github.com/adafire/adafire/internal/parallel"
+)
+
+// A run holds a group of samples on their way through the network, layer by
+// layer over all timesteps. Buffers are kept for the next group.
+type run struct {
+	net     *Network
+	pool    *parallel.Pool // for the inside of a layer; nil when groups run in parallel
+	samples int
+	first   int         // index of the group's first sample in the batch
+	floats  [][]float32 // per wire: analog and current wires
+	bytes   [][]uint8   // per wire: counts
+	means   [][]float32 // per wire: what the readout reads
+	layers  []LayerCounts
+	err     error
+	keep    bool      // keep all counts (trace)
+	kept    []float32 // if not nil, where a layer's currents are kept (Sweep)
+
+	freeFloats [][]float32
+	freeBytes  [][]uint8
+	scratch    scratch
+}
+
+// scratch is working memory of the steps; what is in it never outlives a step.
+type scratch struct {
+	inputs   [][]float32 // inputs of a function, spread over time
+	expanded []float32   // counts of a convolution's input as floats
+	current  []float32
+	addend   []float32
+	membrane []float32
+	rows     []rowScratch // per worker
+	sums     []uint32
+	cum, top []int32
+}
+
+type rowScratch struct{ current, addend []float32 }
+
+func (n *Network) newRun() *run {
+	k := len(n.plan.wires)
+	return &run{net: n, floats: make([][]float32, k), bytes: make([][]uint8, k), means: make([][]float32, k),
+		layers: make([]LayerCounts, len(n.plan.fires))}
+}
+
+// begin prepares the run for x, which holds the group's samples.
+func (r *run) begin(first, samples int, x []float32, pool *parallel.Pool) {
+	r.first, r.samples, r.pool, r.err = first, samples, pool, nil
+	for i := range r.layers {
+		r.layers[i].reset(samples)
+	}
+	in := r.net.plan.input
+	r.floats[in] = x
+}
+
+// steps runs the steps lo..hi-1 and gives buffers back as soon as nothing reads
+// them any more.
+func (r *run) steps(lo, hi int) {
+	p := r.net.plan
+	for i := lo; i < hi && r.err == nil; i++ {
+		if p.steps[i] == nil || p.wires[i].readout {
+			continue
+		}
+		p.steps[i].run(r)
+		r.release(i)
+	}
+}
+
+func (r *run) release(at int) {
+	if r.keep {
+		return
+	}
+	for _, i := range r.net.plan.frees[at] {
+		r.free(i)
+	}
+}
+
+func (r *run) free(i int) {
+	if r.floats[i] != nil {
+		r.freeFloats = append(r.freeFloats, r.floats[i])
+	}
+	if r.bytes[i] != nil {
+		r.freeBytes = append(r.freeBytes, r.bytes[i])
+	}
+	r.floats[i], r.bytes[i] = nil, nil
+}
+
+// end gives all buffers back.
+func (r *run) end() {
+	r.floats[r.net.plan.input] = nil // the caller's
+	for i := range r.floats {
+		r.free(i)
+	}
+}
+
+// take returns a buffer of n values from free, the smallest that fits.
+func take[E any](free *[][]E, n int) []E {
+	best := -1
+	for i, b := range *free {
+		if cap(b) >= n && (best < 0 || cap(b) < cap((*free)[best])) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return make([]E, n)
+	}
+	b := (*free)[best][:n]
+	last := len(*free) - 1
+	(*free)[best] = (*free)[last]
+	*free = (*free)[:last]
+	return b
+}
+
+func (r *run) newFloats(w, n int) []float32 {
+	r.floats[w] = take(&r.freeFloats, n)
+	return r.floats[w]
+}
+
+func (r *run) newBytes(w, n int) []uint8 {
+	r.bytes[w] = take(&r.freeBytes, n)
+	return r.bytes[w]
+}
+
+// grow returns *buf with length n; its contents are lost.
+func grow[E any](buf *[]E, n int) []E {
+	if cap(*buf) < n {
+		*buf = make([]E, n)
+	}
+	*buf = (*buf)[:n]
+	return *buf
+}
+
+// overTime returns wire w as floats [sample][timestep][value], in scratch
+// memory number k unless it is stored that way.
+func (r *run) overTime(w, k int) []float32 {
+	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	if wire.kind == current {
+		return r.floats[w]
+	}
+	for len(r.scratch.inputs) <= k {
+		r.scratch.inputs = append(r.scratch.inputs, nil)
+	}
+	out := grow(&r.scratch.inputs[k], r.samples*steps*wire.size)
+	if wire.kind == counts {
+		kernel.CountsToFloat(out, r.bytes[w])
+		return out
+	}
+	for s := range r.samples {
+		x := r.floats[w][s*wire.size : (s+1)*wire.size]
+		for t := range steps {
+			copy(out[(s*steps+t)*wire.size:], x)
+		}
+	}
+	return out
+}
+
+// analogStep evaluates a node that does not vary in time, once.
+type analogStep struct {
+	in  []int
+	out int
+	fn  function
+}
+
+func (s *analogStep) run(r *run) {
+	in := make([][]float32, len(s.in))
+	for i, w := range s.in {
+		in[i] = r.floats[w]
+	}
+	s.fn(r.pool, r.samples, in, r.newFloats(s.out, r.samples*r.net.plan.wires[s.out].size))
+}
+
+// currentStep evaluates a linear node in every timestep.
+type currentStep struct {
+	in  []int
+	out int
+	fn  function
+}
+
+func (s *currentStep) run(r *run) {
+	in := make([][]float32, len(s.in))
+	for i, w := range s.in {
+		in[i] = r.overTime(w, i)
+	}
+	k := r.samples * r.net.cfg.Timesteps
+	s.fn(r.pool, k, in, r.newFloats(s.out, k*r.net.plan.wires[s.out].size))
+}
+
+// countStep passes counts on: copies of counts, or their maxima.
+type countStep struct {
+	in  []int
+	out int
+	fn  func(r *run, in [][]uint8, out []uint8)
+}
+
+func (s *countStep) run(r *run) {
+	in := make([][]uint8, len(s.in))
+	for i, w := range s.in {
+		in[i] = r.bytes[w]
+	}
+	p := r.net.plan
+	out := r.newBytes(s.out, r.samples*r.net.cfg.Timesteps*p.wires[s.out].size)
+	s.fn(r, in, out)
+	if isTimedMaxPool(p.wires[s.out]) {
+		r.countOperations(s.out, out)
+	}
+}
+
+func (p *plan) newCountStep(n *graph.Node, cfg *Config) (step, error) {
+	s := &countStep{in: p.inputs(n), out: p.index[n]}
+	h, w, c := n.Inputs[0].Shape.HWC()
+	switch op := n.Op.(type) {
+	case *graph.Flatten, *graph.Identity, *graph.Dropout:
+		s.fn = func(_ *run, in [][]uint8, out []uint8) { copy(out, in[0]) }
+	case *graph.Concat:
+		widths := make([]int, len(n.Inputs))
+		for i, m := range n.Inputs {
+			widths[i] = m.Shape.Channels()
+		}
+		s.fn = func(_ *run, in [][]uint8, out []uint8) { concat(out, in, widths) }
+	case *graph.Upsample:
+		from := nearestSource(h, w, op.Size[0], op.Size[1])
+		s.fn = func(_ *run, in [][]uint8, out []uint8) {
+			for at, to := 0, 0; to < len(out); at, to = at+h*w*c, to+len(from)*c {
+				for i, src := range from {
+					copy(out[to+i*c:to+(i+1)*c], in[0][at+src*c:])
+				}
+			}
+		}
+	case *graph.MaxPool2D:
+		s.fn = maxPoolCounts(poolShape(n, op.Kernel, op.Stride, op.Pad), cfg)
+	case *graph.GlobalMaxPool:
+		s.fn = maxPoolCounts(kernel.PoolShape{N: 1, H: h, W: w, C: c, KH: h, KW: w, StrideH: 1, StrideW: 1, OutH: 1, OutW: 1}, cfg)
+	default:
+		return nil, fmt.Errorf("node %q: a %s cannot run on spike counts", n.Name, n.Kind())
+	}
+	return s, nil
+}
+
+// nearestSource lists, for every output pixel, the input pixel it copies.
+func nearestSource(h, w, oh, ow int) []int {
+	x := make([]float32, h*w)
+	for i := range x {
+		x[i] = float32(i)
+	}
+	y := make([]float32, oh*ow)
+	kernel.ResampleNearest(nil, kernel.ResampleShape{N: 1, H: h, W: w, C: 1, OutH: oh, OutW: ow}, x, y)
+	from := make([]int, len(y))
+	for i, v := range y {
+		from[i] = int(v)
+	}
+	return from
+}
+
+func maxPoolCounts(s kernel.PoolShape, cfg *Config) func(*run, [][]uint8, []uint8) {
+	in, out := s.H*s.W*s.C, s.OutH*s.OutW*s.C
+	return func(r *run, x [][]uint8, y []uint8) {
+		cum, top := grow(&r.scratch.cum, in), grow(&r.scratch.top, out)
+		for i := range r.samples * cfg.Timesteps {
+			if i%cfg.Timesteps == 0 || cfg.MaxPool == MaxPoolPerStep {
+				clear(cum)
+				clear(top)
+			}
+			kernel.MaxPoolCounts(nil, s, cum, top, x[0][i*in:(i+1)*in], y[i*out:(i+1)*out])
+		}
+	}
+}
+
+// readoutStep evaluates a linear node behind the last neurons once, on the mean
+// over time of its inputs.
+type readoutStep struct {
+	in  []int
+	out int
+	fn  function
+}
+
+func (s *readoutStep) run(r *run) {
+	in := make([][]float32, len(s.in))
+	for i, w := range s.in {
+		in[i] = r.means[w]
+	}
+	s.fn(r.pool, r.samples, in, grow(&r.means[s.out], r.samples*r.net.plan.wires[s.out].size))
+}
+
+// logits writes the network's output, averaged over the timesteps lo..hi-1, to
+// out [samples][value].
+func (r *run) logits(lo, hi int, out []float32) {
+	p := r.net.plan
+	for i, w := range p.wires {
+		if w.mean {
+			r.average(i, lo, hi)
+		}
+	}
+	for _, i := range p.readout {
+		p.steps[i].run(r)
+	}
+	w := p.wires[p.output]
+	scaleRows(out, r.means[p.output], factor(w.scale, nil, w.node.Shape.Channels()))
+}
+
+// average sets the mean of a wire over the timesteps lo..hi-1.
+func (r *run) average(i, lo, hi int) {
+	w, steps := r.net.plan.wires[i], r.net.cfg.Timesteps
+	mean := grow(&r.means[i], r.samples*w.size)
+	if w.kind == analog {
+		copy(mean, r.floats[i])
+		return
+	}
+	clear(mean)
+	row := grow(&r.scratch.addend, w.size)
+	for s := range r.samples {
+		m := mean[s*w.size : (s+1)*w.size]
+		for t := lo; t < hi; t++ {
+			at := (s*steps + t) * w.size
+			if w.kind == counts {
+				kernel.CountsToFloat(row, r.bytes[i][at:at+w.size])
+				kernel.AddTo(m, row)
+			} else {
+				kernel.AddTo(m, r.floats[i][at:at+w.size])
+			}
+		}
+	}
+	kernel.Scale(mean, mean, 1/float32(hi-lo))
+}

@@ -1,0 +1,196 @@
+// Package snn runs spiking networks: a graph whose activations are replaced by
+// burst integrate-and-fire neurons, on spike counts of 0..maxspike per
+// timestep, with exact counts of spikes and synaptic operations.
+//
+//	net, err := snn.New(g, cfg)           // g: folded graph, cfg: thresholds and limits
+//	res, err := net.Run(pool, x, snn.Options{})
+//	res.Logits                            // mean over the timesteps
+//
+// How thresholds and limits are found is the matter of package convert. The
+// neuron (algorithms.md 1.2): every timestep the membrane potential grows by
+// the input current; the neuron emits as many spikes as thresholds fit into it,
+// at most maxspike, and keeps the rest (soft reset).
+//
+// The analog input is presented in every timestep (direct coding); everything
+// before the first neurons is computed once. What lies behind the last neurons
+// is computed once, on the mean over time. In between, the network runs layer
+// by layer over all timesteps: the same spikes as timestep by timestep, since
+// no layer reads its own output.
+//
+// Results do not depend on the number of workers nor on how samples are
+// batched, bit for bit.
+package snn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/tensor"
+)
+
+// ErrNotFinite marks a run in which a membrane potential became NaN or
+// infinite.
+var ErrNotFinite = errors.New("not a finite number")
+
+// A Network is a compiled spiking network. It may be run from several
+// goroutines at a time.
+type Network struct {
+	g    *graph.Graph
+	cfg  *Config
+	plan *plan
+	cost []wireCost // per wire: what a spike on it causes
+}
+
+// New compiles a graph with folded batch norms (graph passes of package
+// convert) and the neurons of cfg. It refuses, naming the node, what cannot be
+// represented exactly. The graph's parameters are copied where they are
+// scaled; cfg is copied.
+func New(g *graph.Graph, cfg *Config) (*Network, error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.Clone()
+	if err := cfg.validate(g); err != nil {
+		return nil, err
+	}
+	p, err := compile(g, cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{g: g, cfg: cfg, plan: p}
+	n.cost = n.costs()
+	return n, nil
+}
+
+// Graph returns the graph the network was made from; it must not be changed.
+func (n *Network) Graph() *graph.Graph { return n.g }
+
+// Config returns a copy of the neurons' settings.
+func (n *Network) Config() *Config { return n.cfg.Clone() }
+
+// Options of a run.
+type Options struct {
+	// Trace keeps the counts of every layer and the logits of every timestep.
+	Trace bool
+}
+
+// A Result holds what a run found for N samples.
+type Result struct {
+	Logits *tensor.Tensor // [N, ...]: the network's output, mean over the timesteps
+	Layers []LayerCounts  // per layer of neurons
+	// With Options.Trace: the output of every timestep [T, N, ...] and the
+	// counts of every layer [T, N, ...].
+	StepLogits *tensor.Tensor
+	StepCounts []*tensor.Tensor
+}
+
+// Run simulates the network on x [N, ...], samples of the graph's input shape.
+// A nil pool runs in the calling goroutine.
+func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor, opt Options) (*Result, error) {
+	groups, err := n.group(x, pool)
+	if err != nil {
+		return nil, err
+	}
+	samples := x.Shape[0]
+	out := n.plan.wires[n.plan.output]
+	res := &Result{Logits: tensor.New(append([]int{samples}, out.node.Shape...)...), Layers: make([]LayerCounts, len(n.plan.fires))}
+	for i := range res.Layers {
+		res.Layers[i].reset(samples)
+	}
+	if opt.Trace {
+		n.allocateTrace(res, samples)
+	}
+	inner := pool
+	if len(groups) >= pool.Workers() {
+		inner = nil // samples keep the workers busy
+	}
+	runs := make([]*run, pool.Workers())
+	errs := make([]error, len(groups))
+	pool.ForWorker(len(groups), func(worker, i int) {
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			return
+		}
+		if runs[worker] == nil {
+			runs[worker] = n.newRun()
+			runs[worker].keep = opt.Trace
+		}
+		r, g := runs[worker], groups[i]
+		r.begin(g.lo, g.hi-g.lo, g.x, inner)
+		defer r.end()
+		r.steps(0, len(n.plan.steps))
+		if errs[i] = r.err; r.err != nil {
+			return
+		}
+		r.logits(0, n.cfg.Timesteps, res.Logits.Data[g.lo*out.size:g.hi*out.size])
+		for l := range res.Layers {
+			res.Layers[l].put(g.lo, &r.layers[l])
+		}
+		if opt.Trace {
+			r.trace(res, samples, g.lo)
+		}
+	})
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// group cuts a batch into the pieces that workers take.
+type group struct {
+	lo, hi int
+	x      []float32
+}
+
+// maxGroup bounds the samples that go through the network together: enough to
+// share a layer's weights, few enough for their counts to stay in the cache.
+const maxGroup = 4
+
+func (n *Network) group(x *tensor.Tensor, pool *parallel.Pool) ([]group, error) {
+	in := n.plan.wires[n.plan.input]
+	if len(x.Shape) == 0 || !slices.Equal(x.Shape[1:], []int(in.node.Shape)) {
+		return nil, fmt.Errorf("input of shape %v, want [N %v]: %w", x.Shape, in.node.Shape, tensor.ErrShape)
+	}
+	samples := x.Shape[0]
+	if i := x.FirstNonFinite(); i >= 0 {
+		return nil, fmt.Errorf("input of sample %d holds %g: %w", i/in.size, x.Data[i], ErrNotFinite)
+	}
+	size := max(1, min(maxGroup, samples/(2*pool.Workers())))
+	var groups []group
+	for lo := 0; lo < samples; lo += size {
+		hi := min(lo+size, samples)
+		groups = append(groups, group{lo, hi, x.Data[lo*in.size : hi*in.size]})
+	}
+	return groups, nil
+}
+
+func (n *Network) allocateTrace(res *Result, samples int) {
+	steps := n.cfg.Timesteps
+	shape := append([]int{steps, samples}, n.plan.wires[n.plan.output].node.Shape...)
+	res.StepLogits = tensor.New(shape...)
+	for _, f := range n.plan.fires {
+		res.StepCounts = append(res.StepCounts, tensor.New(append([]int{steps, samples}, f.node.Shape...)...))
+	}
+}
+
+// trace copies a group's counts and per-timestep logits to the result.
+func (r *run) trace(res *Result, samples, lo int) {
+	steps := r.net.cfg.Timesteps
+	for l, f := range r.net.plan.fires {
+		size := r.net.plan.wires[f.out].size
+		for i, c := range r.bytes[f.out] {
+			g, t, k := i/(steps*size), i/size%steps, i%size
+			res.StepCounts[l].Data[(t*samples+lo+g)*size+k] = float32(c)
+		}
+	}
+	size := r.net.plan.wires[r.net.plan.output].size
+	for t := range steps {
+		at := (t*samples + lo) * size
+		r.logits(t, t+1, res.StepLogits.Data[at:at+r.samples*size])
+	}
+}

@@ -26,7 +26,7 @@ const (
 //	if add != nil: sum += add[yoff[r]+c]
 //	y[yoff[r]+c] = min(hi, max(lo, sum)), NaN if sum is NaN
 //
-// where in(i, r) is x[off[i*offStride+r]:], or zeros if that offset is negative.
+// where in(i, r) is x[off[i*offStride/8+r]:], or zeros if that offset is negative.
 type tileCall struct {
 	x         *float32
 	zeros     *float32
@@ -117,7 +117,9 @@ type scratch struct {
 	tailBias       [panelCols]float32
 }
 
-var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
+var scratchPool = newScratchPool[scratch]()
+
+func newScratchPool[T any]() *sync.Pool { return &sync.Pool{New: func() any { return new(T) }} }
 
 // tailOff are the rows of scratch.tailY.
 var tailOff = func() (o [maxTileRows]int) {
@@ -187,7 +189,7 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 	panels, panelLen := l.panelCount(), l.panelLen()
 	c := &sc.call
 	*c = tileCall{
-		zeros: &l.zeros[0], offStride: blockPixels, runs: t1 - t0, k: c1 - c0,
+		zeros: &l.zeros[0], offStride: 8 * blockPixels, runs: t1 - t0, k: c1 - c0,
 		lo: negInf, hi: posInf,
 	}
 	if !first {
@@ -277,7 +279,7 @@ func tilePortable(rows int, c *tileCall) {
 		b := unsafe.Slice(c.b, c.runs*c.k*panelCols)
 		for i := range c.runs {
 			in := unsafe.Slice(c.zeros, c.k)
-			if o := *at(c.off, i*c.offStride+r); o >= 0 {
+			if o := *at(c.off, i*c.offStride/8+r); o >= 0 {
 				in = unsafe.Slice(at(c.x, o), c.k)
 			}
 			for _, v := range in {

@@ -1,7 +1,5 @@
 package kernel
 
-import "math"
-
 // The burst integrate-and-fire neuron with threshold 1 and soft reset:
 //
 //	u = v + (current + shift)
@@ -58,7 +56,7 @@ func fire(counts []uint8, v, current, offset []float32, shift, maxSpike float32)
 		case u >= maxSpike:
 			n = maxSpike
 		case u >= 1:
-			n = float32(math.Floor(float64(u)))
+			n = float32(int32(u)) // u < 255: truncation is floor
 		}
 		v[i] = u - n
 		counts[i] = uint8(n)

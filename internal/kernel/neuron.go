@@ -41,29 +41,26 @@ func FireOffset(counts []uint8, v, current, offset []float32, shift float32, max
 	return spikes, events, finite
 }
 
-// fire is the specification of both; offset may be nil.
+// fire is the specification of both; offset may be nil. It avoids branches on
+// the potential, which no predictor can guess.
 func fire(counts []uint8, v, current, offset []float32, shift, maxSpike float32) (spikes, events int64, finite bool) {
 	finite = true
+	v, counts = v[:len(current)], counts[:len(current)]
 	for i, in := range current {
 		if offset != nil {
 			in += offset[i]
 		}
 		u := v[i] + (in + shift)
-		var n float32
-		switch {
-		case u-u != 0: // NaN or infinite
+		if u-u != 0 { // NaN or infinite
+			v[i], counts[i] = u, 0
 			finite = false
-		case u >= maxSpike:
-			n = maxSpike
-		case u >= 1:
-			n = float32(int32(u)) // u < 255: truncation is floor
+			continue
 		}
-		v[i] = u - n
+		n := int32(min(max(u, 0), maxSpike)) // truncation after clamping is floor
+		v[i] = u - float32(n)
 		counts[i] = uint8(n)
-		if n > 0 {
-			spikes += int64(n)
-			events++
-		}
+		spikes += int64(n)
+		events += int64(uint32(-n) >> 31) // 1 if n > 0
 	}
 	return spikes, events, finite
 }

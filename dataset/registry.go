@@ -194,6 +194,12 @@ func Open(name, dir, split string, opts ...Option) (Dataset, error) {
 	switch name {
 	case "digits", "mnist", "fashion-mnist":
 		return openMNIST(d, dir, split)
+	case "cifar10", "cifar100":
+		return openCIFAR(d, dir, split)
+	case "imagenet", "imagefolder":
+		return openImageFolder(d, dir, split, o.size)
+	case "npy":
+		return openNPY(d, dir, split)
 	}
 	return nil, fmt.Errorf("%w %q", ErrUnknown, name)
 }

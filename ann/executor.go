@@ -1,0 +1,135 @@
+// Package ann runs and trains networks in float32.
+//
+// An [Executor] is for inference: batch norms folded, convolution, bias,
+// residual sum and rectifier in one kernel call, buffers reused.
+//
+//	ex, err := ann.New(g, pool)
+//	logits, err := ex.Forward(images) // [N, H, W, C] -> [N, classes]
+//
+// A [Network] runs the same graph with batch statistics and dropout, keeps the
+// activations, and computes gradients. [Train] is the loop around it: losses,
+// optimisers, schedules, evaluation, checkpoints:
+//
+//	result, err := ann.Train(ctx, g, pool, batches, heldOut, ann.DefaultConfig(), ann.Hooks{})
+//
+// Every result is the same bits for any number of workers, and the outputs of
+// a sample do not depend on the batch it comes in (batch statistics in training
+// apart).
+//
+// The package knows nothing of files or data sets: batches come from the
+// interface [Batches], and a [State] is plain tensors and numbers.
+package ann
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/tensor"
+)
+
+// ErrUnsupported marks a valid graph that this package cannot run.
+var ErrUnsupported = errors.New("unsupported")
+
+// An Executor runs a graph for inference. It holds packed copies of the
+// parameters: changing those of the graph afterwards has no effect. It must not
+// be used by several goroutines at once.
+type Executor struct {
+	source *graph.Graph // as given, parameters shared
+	pool   *parallel.Pool
+	plan   *plan            // for the graph's own outputs
+	watch  map[string]*plan // for sets of observed nodes
+}
+
+// New compiles a graph. The graph must be well formed (see graph.Graph.Infer)
+// and is not changed. Pool may be nil: one goroutine.
+func New(g *graph.Graph, pool *parallel.Pool) (*Executor, error) {
+	source := g.CloneShared()
+	if err := source.Infer(); err != nil {
+		return nil, err
+	}
+	p, err := compile(source.CloneShared(), pool)
+	if err != nil {
+		return nil, err
+	}
+	return &Executor{source: source, pool: pool, plan: p}, nil
+}
+
+// Forward runs a graph of one input and returns its first output, for any
+// number of samples: x is [N, shape of the input], the result [N, shape of the
+// output], newly allocated. Errors wrap tensor.ErrShape.
+func (e *Executor) Forward(x *tensor.Tensor) (*tensor.Tensor, error) {
+	ys, err := e.ForwardAll(x)
+	if err != nil {
+		return nil, err
+	}
+	return ys[0], nil
+}
+
+// ForwardAll takes one tensor for every input of the graph, with the same
+// number of samples each, and returns all outputs.
+func (e *Executor) ForwardAll(xs ...*tensor.Tensor) ([]*tensor.Tensor, error) {
+	n, err := checkBatch(e.plan.inputs, xs)
+	if err != nil {
+		return nil, err
+	}
+	ys := make([]*tensor.Tensor, len(e.plan.outputs))
+	for i, o := range e.plan.outputs {
+		ys[i] = tensor.New(batchShape(n, o.shape)...)
+	}
+	e.plan.run(n, xs, ys)
+	return ys, nil
+}
+
+// Observe runs x through the graph and calls fn with the activations of the
+// named nodes, in the order of names: exactly those the graph defines at that
+// node, as nothing is fused across an observed node. Each call holds all
+// samples of x; it must not keep y. Unknown names are an error.
+//
+// The plan for a set of names is kept, so that observing batch after batch
+// costs no more than running them.
+func (e *Executor) Observe(x *tensor.Tensor, names []string, fn func(name string, y *tensor.Tensor)) error {
+	key := fmt.Sprintf("%q", names)
+	p := e.watch[key]
+	if p == nil {
+		// Observed nodes become outputs, which folding and fusion respect.
+		g := e.source.CloneShared()
+		g.Outputs = nil
+		for _, name := range names {
+			n := g.Node(name)
+			if n == nil {
+				return fmt.Errorf("observe: the graph has no node %q: %w", name, graph.ErrInvalid)
+			}
+			g.Outputs = append(g.Outputs, n)
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		var err error
+		if p, err = compile(g, e.pool); err != nil {
+			return err
+		}
+		if e.watch == nil {
+			e.watch = make(map[string]*plan)
+		}
+		e.watch[key] = p
+	}
+	xs := []*tensor.Tensor{x}
+	n, err := checkBatch(p.inputs, xs)
+	if err != nil {
+		return err
+	}
+	ys := make([]*tensor.Tensor, len(p.outputs))
+	for i, o := range p.outputs {
+		size := n * o.shape.Numel()
+		p.observed[i] = slices.Grow(p.observed[i][:0], size)[:size]
+		ys[i] = &tensor.Tensor{Shape: batchShape(n, o.shape), Data: p.observed[i]}
+	}
+	p.run(n, xs, ys)
+	for i, name := range names {
+		fn(name, ys[i])
+	}
+	return nil
+}

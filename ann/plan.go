@@ -1,0 +1,402 @@
+package ann
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
+	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/tensor"
+)
+
+// A plan is a compiled graph: steps in order, and where every value lies.
+type plan struct {
+	pool    *parallel.Pool
+	inputs  []*graph.Node
+	outputs []output
+	values  []value
+	steps   []step
+
+	slots    []int       // values per sample that each buffer of the arena holds
+	arena    [][]float32 // one buffer per slot, grown to the largest batch so far
+	observed [][]float32 // buffers of Observe, one per output
+}
+
+// An output of the plan: its shape and the value that holds it. copied says
+// that the value lives elsewhere (it is an input, or another output too).
+type output struct {
+	shape  graph.Shape
+	value  int
+	copied bool
+}
+
+// place says in which memory a value lies.
+type place int8
+
+const (
+	inArena  place = iota // buffer number index of the arena
+	inInput               // the caller's input tensor number index
+	inOutput              // the caller's output tensor number index
+)
+
+// A value is what a step writes: size numbers per sample.
+type value struct {
+	size  int
+	place place
+	index int
+	last  int // the last step that reads it
+}
+
+// A step computes out from ins, for n samples.
+type step struct {
+	node *graph.Node // for messages: the last node fused into the step
+	ins  []int
+	out  int
+	run  func(n int, in [][]float32, out []float32)
+
+	overwrite bool // out may be the memory of ins[0]
+	buf       [][]float32
+}
+
+// cacheValues is how many float32 of activations a sub-batch may keep alive:
+// 4 MiB. See BenchmarkSubBatch for the figures behind it.
+const cacheValues = 1 << 20
+
+// compile turns g, whose structure it may change, into a plan.
+func compile(g *graph.Graph, pool *parallel.Pool) (*plan, error) {
+	inputs := g.InputNodes()
+	graph.FoldBatchNorm(g)
+	graph.RemoveDead(g)
+	if err := g.Infer(); err != nil {
+		return nil, err
+	}
+	p := &plan{pool: pool, inputs: inputs, observed: make([][]float32, len(g.Outputs))}
+	c := &compiler{plan: p, fuser: newFuser(g)}
+	for i, n := range inputs {
+		c.value[n] = c.newValue(n)
+		p.values[c.value[n]].place, p.values[c.value[n]].index = inInput, i
+	}
+	for _, n := range g.Nodes {
+		if err := c.add(n); err != nil {
+			return nil, err
+		}
+	}
+	c.placeOutputs()
+	c.allocate()
+	return p, nil
+}
+
+// A compiler holds what is needed while a plan is made.
+type compiler struct {
+	fuser
+	plan *plan
+}
+
+func (c *compiler) newValue(n *graph.Node) int {
+	c.plan.values = append(c.plan.values, value{size: n.Shape.Numel(), last: -1})
+	return len(c.plan.values) - 1
+}
+
+// add appends the step of n and of the chain behind it.
+func (c *compiler) add(n *graph.Node) error {
+	if c.done[n] {
+		return nil
+	}
+	if err := checkNode(n); err != nil {
+		return err
+	}
+	switch n.Op.(type) {
+	case *graph.Input:
+		return nil
+	case *graph.Identity, *graph.Dropout, *graph.Flatten:
+		c.value[n] = c.value[n.Inputs[0]]
+		return nil
+	}
+	s := step{}
+	for _, in := range n.Inputs {
+		s.ins = append(s.ins, c.value[in])
+	}
+	ch := c.operation(n, &s)
+	if ch.add != nil {
+		s.ins = append(s.ins, c.value[ch.add])
+	}
+	s.node = ch.last
+	s.buf = make([][]float32, len(s.ins))
+	for _, v := range s.ins {
+		c.plan.values[v].last = len(c.plan.steps)
+	}
+	s.out = c.newValue(ch.last)
+	c.value[ch.last] = s.out
+	c.plan.steps = append(c.plan.steps, s)
+	return nil
+}
+
+// operation sets s.run for n and returns the chain it computes.
+func (c *compiler) operation(n *graph.Node, s *step) chain {
+	pool := c.plan.pool
+	size := n.Shape.Numel()
+	channels := n.Shape.Channels()
+	alone := chain{last: n}
+	switch op := n.Op.(type) {
+	case *graph.Conv2D, *graph.Linear:
+		ch := c.follow(n, true)
+		shape := convShape(n)
+		filter := kernel.NewFilter(shape, n.Weight().Data)
+		e := kernel.Epilogue{Bias: slices.Clone(n.Bias()), Act: activation(ch.limit)}
+		s.run = func(batch int, in [][]float32, out []float32) {
+			e := e
+			if len(in) > 1 {
+				e.Add = in[1]
+			}
+			kernel.Conv(pool, batched(shape, batch), in[0], filter, e, out)
+		}
+		return ch
+	case *graph.ConvTranspose2D:
+		ch := c.follow(n, false)
+		shape, _ := mirrorShape(n) // checked by checkNode
+		w := make([]float32, n.Weight().Len())
+		mirrorWeight(w, n.Weight())
+		filter := kernel.NewBackwardFilter(shape, w)
+		bias := slices.Clone(n.Bias())
+		s.run = func(batch int, in [][]float32, out []float32) {
+			kernel.ConvBackwardInput(pool, batched(shape, batch), in[0], filter, out)
+			biasReLU(pool, out, bias, channels, ch.limit)
+		}
+		return ch
+	case *graph.BatchNorm:
+		ch := c.follow(n, false)
+		scale64, shift64 := op.Affine(n.Params)
+		scale, shift := narrow(scale64), narrow(shift64)
+		low, high := clampRange(ch.limit)
+		s.overwrite = true
+		s.run = func(_ int, in [][]float32, out []float32) {
+			kernel.BatchNormApply(pool, out, in[0], scale, shift, low, high)
+		}
+		return ch
+	case *graph.Add:
+		ch := c.follow(n, false)
+		s.overwrite = true
+		s.run = func(_ int, in [][]float32, out []float32) { addReLU(pool, out, in, ch.limit) }
+		return ch
+	case *graph.ReLU, *graph.ReLU6:
+		limit, _ := reluLimit(n)
+		s.overwrite = true
+		s.run = func(_ int, in [][]float32, out []float32) {
+			pool.Chunks(len(out), chunk, func(lo, hi int) { kernel.ReLU(out[lo:hi], in[0][lo:hi], limit) })
+		}
+	case *graph.LeakyReLU:
+		slope := float32(op.Alpha)
+		s.overwrite = true
+		s.run = func(_ int, in [][]float32, out []float32) {
+			pool.Chunks(len(out), chunk, func(lo, hi int) { kernel.LeakyReLU(out[lo:hi], in[0][lo:hi], slope) })
+		}
+	case *graph.MaxPool2D:
+		shape := poolShape(n)
+		s.run = func(batch int, in [][]float32, out []float32) {
+			shape := shape
+			shape.N = batch
+			kernel.MaxPool(pool, shape, in[0], out, nil)
+		}
+	case *graph.AvgPool2D:
+		shape, countPad := poolShape(n), op.CountIncludePad
+		s.run = func(batch int, in [][]float32, out []float32) {
+			shape := shape
+			shape.N = batch
+			kernel.AvgPool(pool, shape, in[0], out, countPad)
+		}
+	case *graph.GlobalAvgPool:
+		positions := n.Inputs[0].Shape.Positions()
+		s.run = func(batch int, in [][]float32, out []float32) {
+			kernel.GlobalAvgPool(pool, batch, positions, channels, in[0], out)
+		}
+	case *graph.GlobalMaxPool:
+		positions := n.Inputs[0].Shape.Positions()
+		s.run = func(batch int, in [][]float32, out []float32) {
+			kernel.GlobalMaxPool(pool, batch, positions, channels, in[0], out, nil)
+		}
+	case *graph.Concat:
+		parts := partWidths(n)
+		s.run = func(_ int, in [][]float32, out []float32) { concat(pool, out, in, parts) }
+	case *graph.Upsample:
+		shape, nearest, align := resampleShape(n), op.Mode == "nearest", op.AlignCorners
+		s.run = func(batch int, in [][]float32, out []float32) {
+			shape := shape
+			shape.N = batch
+			if nearest {
+				kernel.ResampleNearest(pool, shape, in[0], out)
+			} else {
+				kernel.ResampleBilinear(pool, shape, in[0], out, align)
+			}
+		}
+	case *graph.Softmax, *graph.LogSoftmax:
+		f := kernel.Softmax
+		if _, log := n.Op.(*graph.LogSoftmax); log {
+			f = kernel.LogSoftmax
+		}
+		s.run = func(batch int, in [][]float32, out []float32) {
+			rowChunks(pool, batch*size, channels, func(lo, hi int) { f(out[lo:hi], in[0][lo:hi], channels) })
+		}
+	default:
+		// checkNode has no say here: a kind added to graph must be added above.
+		panic(fmt.Sprintf("ann: no execution of %s", n.Kind()))
+	}
+	return alone
+}
+
+// placeOutputs lets steps write into the caller's output tensors directly
+// where a value is exactly one output.
+func (c *compiler) placeOutputs() {
+	p := c.plan
+	for i, n := range c.g.Outputs {
+		v := c.value[n]
+		o := output{shape: n.Shape, value: v}
+		if p.values[v].place == inArena {
+			p.values[v].place, p.values[v].index = inOutput, i
+		} else {
+			o.copied = true
+		}
+		p.outputs = append(p.outputs, o)
+	}
+}
+
+// allocate gives every other value a buffer of the arena, reusing those whose
+// values are dead: the smallest that is large enough, else the largest, grown.
+func (c *compiler) allocate() {
+	p := c.plan
+	var free []int
+	for i := range p.steps {
+		s := &p.steps[i]
+		out := &p.values[s.out]
+		release := func(v int) {
+			if val := p.values[v]; val.place == inArena && val.last == i {
+				free = append(free, val.index)
+			}
+		}
+		ins := slices.Clone(s.ins)
+		slices.Sort(ins)
+		ins = slices.Compact(ins)
+		if out.place == inArena {
+			first := p.values[s.ins[0]]
+			if s.overwrite && first.place == inArena && first.last == i && first.size == out.size &&
+				!slices.Contains(s.ins[1:], s.ins[0]) {
+				out.index = first.index
+				ins = slices.DeleteFunc(ins, func(v int) bool { return v == s.ins[0] })
+			} else {
+				out.index = p.take(&free, out.size)
+			}
+		}
+		for _, v := range ins {
+			release(v)
+		}
+		if out.place == inArena && out.last < 0 { // nobody reads it
+			free = append(free, out.index)
+		}
+	}
+	p.arena = make([][]float32, len(p.slots))
+}
+
+func (p *plan) take(free *[]int, size int) int {
+	best := -1
+	for k, slot := range *free {
+		if best < 0 {
+			best = k
+			continue
+		}
+		have, best1 := p.slots[slot], p.slots[(*free)[best]]
+		if fits := have >= size; fits && (best1 < size || have < best1) || !fits && best1 < size && have > best1 {
+			best = k
+		}
+	}
+	if best < 0 {
+		p.slots = append(p.slots, size)
+		return len(p.slots) - 1
+	}
+	slot := (*free)[best]
+	*free = slices.Delete(*free, best, best+1)
+	p.slots[slot] = max(p.slots[slot], size)
+	return slot
+}
+
+// subBatch returns how many samples to run at a time.
+func (p *plan) subBatch(n int) int {
+	perSample := 0
+	for _, s := range p.slots {
+		perSample += s
+	}
+	most := max(cacheValues/max(perSample, 1), 1)
+	if most >= n {
+		return n
+	}
+	pieces := (n + most - 1) / most
+	return (n + pieces - 1) / pieces
+}
+
+// run computes ys, of n samples each, from xs.
+func (p *plan) run(n int, xs, ys []*tensor.Tensor) {
+	size := p.subBatch(n)
+	for lo := 0; lo < n; lo += size {
+		p.runPart(lo, min(lo+size, n), xs, ys)
+	}
+}
+
+func (p *plan) runPart(lo, hi int, xs, ys []*tensor.Tensor) {
+	n := hi - lo
+	for i, size := range p.slots {
+		if cap(p.arena[i]) < n*size {
+			p.arena[i] = make([]float32, n*size)
+		}
+	}
+	memory := func(v int) []float32 {
+		val := &p.values[v]
+		switch val.place {
+		case inInput:
+			return xs[val.index].Data[lo*val.size : hi*val.size]
+		case inOutput:
+			return ys[val.index].Data[lo*val.size : hi*val.size]
+		}
+		return p.arena[val.index][:n*val.size]
+	}
+	for i := range p.steps {
+		s := &p.steps[i]
+		for k, v := range s.ins {
+			s.buf[k] = memory(v)
+		}
+		s.run(n, s.buf, memory(s.out))
+		clear(s.buf) // keep no hold of the caller's tensors
+	}
+	for i, o := range p.outputs {
+		if o.copied {
+			size := p.values[o.value].size
+			copy(ys[i].Data[lo*size:hi*size], memory(o.value))
+		}
+	}
+}
+
+// activation returns the fused activation for a rectifier's limit, 0 for none.
+func activation(limit float32) kernel.Activation {
+	switch limit {
+	case 0:
+		return kernel.ActNone
+	case 6:
+		return kernel.ActReLU6
+	}
+	return kernel.ActReLU
+}
+
+// clampRange is activation as a range.
+func clampRange(limit float32) (low, high float32) {
+	if limit == 0 {
+		return float32(math.Inf(-1)), float32(math.Inf(1))
+	}
+	return 0, limit
+}
+
+func narrow(x []float64) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = float32(v)
+	}
+	return y
+}

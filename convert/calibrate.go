@@ -1,0 +1,170 @@
+package convert
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/adafire/adafire/ann"
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/snn"
+	"github.com/adafire/adafire/tensor"
+)
+
+// LayerError is what calibration saw at one layer: the mean over channels of
+// |mean SNN output - mean ANN activation|, before and as corrected.
+type LayerError struct {
+	Node   string  `json:"node"`
+	Before float64 `json:"before"`
+}
+
+// LightCalibration corrects the bias of every layer that drives neurons, in
+// topological order, each with all earlier layers corrected already:
+//
+//	b[c] <- b[c] - (mean SNN output[c] - mean ANN activation[c])
+//
+// with means over samples and positions of x (algorithms.md 4.1). It takes one
+// pass over the ANN and one over the SNN for each iteration. g is a prepared
+// graph; the corrected graph is returned and shares all other parameters.
+// original is the graph whose activations are the target: the one before any
+// correction.
+func LightCalibration(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, cfg *snn.Config, x *tensor.Tensor, iterations int) (*graph.Graph, []LayerError, error) {
+	o, err := newObserver(original, pool, x)
+	if err != nil {
+		return nil, nil, err
+	}
+	target, _, err := o.means(ctx, pool, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	var report []LayerError
+	for range iterations {
+		net, err := snn.New(g, cfg)
+		if err != nil {
+			return nil, nil, err
+		}
+		next := g.CloneShared()
+		report = report[:0]
+		err = net.Sweep(ctx, pool, x, func(m snn.Measured) (*snn.Correction, error) {
+			delta := make([]float32, len(m.Channel))
+			e := LayerError{Node: m.Node}
+			for ch, s := range m.Channel {
+				d := target[m.Layer][ch] - s
+				delta[ch] = float32(d)
+				e.Before += max(d, -d) / float64(len(delta))
+			}
+			report = append(report, e)
+			return &snn.Correction{Bias: delta}, addBias(next, m.Node, delta)
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		g = next
+	}
+	return g, report, nil
+}
+
+// addBias adds delta to the bias of the layer that drives the activation act.
+func addBias(g *graph.Graph, act string, delta []float32) error {
+	n, err := snn.BiasNode(g.Node(act))
+	if err != nil {
+		return err
+	}
+	bias := make([]float32, len(delta))
+	if b := n.Bias(); b != nil {
+		copy(bias, b)
+	}
+	if len(n.Bias()) != 0 && len(n.Bias()) != len(delta) {
+		return fmt.Errorf("node %q: bias of %d values cannot take %d corrections of node %q", n.Name, len(n.Bias()), len(delta), act)
+	}
+	for ch, d := range delta {
+		bias[ch] += d
+	}
+	params := graph.Params{}
+	for role, t := range n.Params {
+		params[role] = t
+	}
+	params["bias"] = &tensor.Tensor{Shape: []int{len(bias)}, Data: bias}
+	n.Params = params
+	return nil
+}
+
+// PotentialCalibration sets the initial potential of every neuron, layer by
+// layer, each with all earlier layers set already:
+//
+//	v_init = T * (mean ANN activation - mean SNN output)
+//
+// with means over the samples of x (algorithms.md 4.2). With clamp it is limited
+// to +-maxspike*threshold. It returns a copy of cfg.
+func PotentialCalibration(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, cfg *snn.Config, x *tensor.Tensor, clamp bool) (*snn.Config, error) {
+	o, err := newObserver(original, pool, x)
+	if err != nil {
+		return nil, err
+	}
+	_, target, err := o.means(ctx, pool, true)
+	if err != nil {
+		return nil, err
+	}
+	out := cfg.Clone()
+	for i := range out.Layers {
+		out.Layers[i].Initial = nil // overwritten, not added to
+	}
+	net, err := snn.New(g, out)
+	if err != nil {
+		return nil, err
+	}
+	err = net.Sweep(ctx, pool, x, func(m snn.Measured) (*snn.Correction, error) {
+		l := &out.Layers[m.Layer]
+		l.Initial = make([]float32, len(m.Neuron))
+		for i, s := range m.Neuron {
+			v := float32(float64(cfg.Timesteps) * (target[m.Layer][i] - s))
+			if clamp {
+				limit := float32(l.MaxSpike) * l.Threshold[i%len(l.Threshold)]
+				v = min(max(v, -limit), limit)
+			}
+			l.Initial[i] = v
+		}
+		return &snn.Correction{Initial: l.Initial}, nil
+	})
+	return out, err
+}
+
+// correctReadout moves the bias of the network's last layer by the mean
+// difference of the outputs on x. A network whose output comes from no layer
+// with a bias is left alone.
+func correctReadout(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, cfg *snn.Config, x *tensor.Tensor) (*graph.Graph, error) {
+	last := g.Outputs[0]
+	if last.Kind() != "linear" && last.Kind() != "conv2d" {
+		return g, nil
+	}
+	exec, err := ann.New(original, pool)
+	if err != nil {
+		return nil, err
+	}
+	want, err := exec.Forward(x)
+	if err != nil {
+		return nil, err
+	}
+	net, err := snn.New(g, cfg)
+	if err != nil {
+		return nil, err
+	}
+	got, err := net.Run(ctx, pool, x, snn.Options{})
+	if err != nil {
+		return nil, err
+	}
+	c := last.Shape.Channels()
+	sum := make([]float64, c)
+	for i, v := range want.Data {
+		sum[i%c] += float64(v) - float64(got.Logits.Data[i])
+	}
+	out := g.CloneShared()
+	n := out.Outputs[0]
+	bias := make([]float32, c)
+	copy(bias, n.Bias())
+	for ch := range bias {
+		bias[ch] += float32(sum[ch] / float64(len(want.Data)/c))
+	}
+	n.Params = graph.Params{"weight": n.Weight(), "bias": &tensor.Tensor{Shape: []int{c}, Data: bias}}
+	return out, nil
+}

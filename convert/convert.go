@@ -1,0 +1,149 @@
+// Package convert turns a trained network into a spiking one: the method of
+// "Adaptive Calibration: A Unified Conversion Framework of Spiking Neural
+// Networks" (AAAI 2025), and what goes beyond it. It is the only package that
+// knows the paper; package snn runs the result.
+//
+//	res, err := convert.Convert(ctx, pool, g, samples, convert.Default())
+//	net, err := res.Network()
+//	out, err := net.Run(ctx, pool, x, snn.Options{})
+//
+// Each stage can be used alone: Prepare (folding and clean-up), Thresholds,
+// LightCalibration, PotentialCalibration. Nothing is hidden state: a stage is a
+// function of the graph, the samples and the settings.
+package convert
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/snn"
+	"github.com/adafire/adafire/tensor"
+)
+
+// A Result is a converted network: the prepared graph with its corrected biases,
+// and the neurons.
+type Result struct {
+	Graph *graph.Graph
+	SNN   *snn.Config
+	// Dead lists, per layer, the channels that never fired on the calibration
+	// samples; their threshold is the median of the layer's.
+	Dead map[string][]int
+	// Layers is what light calibration found, in order; nil without it.
+	Layers []LayerError
+}
+
+// Network compiles the result.
+func (r *Result) Network() (*snn.Network, error) { return snn.New(r.Graph, r.SNN) }
+
+// Convert runs the whole conversion of g with calibration samples x [N, input
+// shape], preprocessed as for evaluation: preparation, thresholds, calibration.
+// If x holds more samples than the settings ask for, the first ones are used; if
+// fewer, all.
+func Convert(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor.Tensor, cfg Config) (*Result, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	prepared, err := Prepare(g)
+	if err != nil {
+		return nil, err
+	}
+	if len(x.Shape) == 0 || x.Shape[0] == 0 {
+		return nil, fmt.Errorf("no calibration samples")
+	}
+	theta, err := Thresholds(ctx, pool, prepared, first(x, cfg.Samples), cfg)
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Graph: prepared, SNN: theta.Config, Dead: theta.Dead}
+	x = first(x, cfg.BiasSamples)
+	switch cfg.Calibration {
+	case CalibrationLight:
+		res.Graph, res.Layers, err = LightCalibration(ctx, pool, prepared, res.Graph, res.SNN, x, cfg.Iterations)
+	case CalibrationPotential:
+		res.SNN, err = PotentialCalibration(ctx, pool, prepared, res.Graph, res.SNN, x, cfg.ClampStart)
+	}
+	if err == nil && cfg.Readout {
+		res.Graph, err = correctReadout(ctx, pool, prepared, res.Graph, res.SNN, x)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func first(x *tensor.Tensor, n int) *tensor.Tensor { return x.Rows(0, min(n, x.Shape[0])) }
+
+// Neurons is what Thresholds finds.
+type Neurons struct {
+	Config *snn.Config
+	Dead   map[string][]int // channels that never fired, per layer
+}
+
+// Thresholds finds the threshold of every neuron of the prepared graph g from
+// the activations of the ANN on x (algorithms.md 3): pooled over all samples, or
+// batch by batch with an exponential average where cfg.Batches > 0.
+func Thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor.Tensor, cfg Config) (*Neurons, error) {
+	nodes := snn.Activations(g)
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("the network has no activation to replace by neurons")
+	}
+	if len(cfg.MaxSpikes) > 0 && len(cfg.MaxSpikes) != len(nodes) {
+		return nil, fmt.Errorf("%d burst limits for %d layers of neurons", len(cfg.MaxSpikes), len(nodes))
+	}
+	batches := []*tensor.Tensor{x}
+	if cfg.Batches > 0 {
+		batches = batches[:0]
+		for lo := 0; lo < x.Shape[0] && len(batches) < cfg.Batches; lo += cfg.BatchSize {
+			batches = append(batches, x.Rows(lo, min(lo+cfg.BatchSize, x.Shape[0])))
+		}
+	}
+	average := make([][]float32, len(nodes))
+	for b, batch := range batches {
+		o, err := newObserver(g, pool, batch)
+		if err != nil {
+			return nil, err
+		}
+		all, err := o.collect(ctx, pool, &cfg)
+		if err != nil {
+			return nil, err
+		}
+		for l, a := range all {
+			r := cfg.rule(l)
+			theta := r.thresholds(pool, a)
+			if b == 0 {
+				average[l] = theta
+				continue
+			}
+			average[l] = smooth(average[l], theta, cfg.Momentum)
+		}
+	}
+	out := &Neurons{Config: &snn.Config{Timesteps: cfg.Timesteps, Shift: cfg.Shift, MaxPool: cfg.MaxPool}, Dead: make(map[string][]int)}
+	for l, n := range nodes {
+		if dead := revive(average[l]); len(dead) > 0 {
+			out.Dead[n.Name] = dead
+		}
+		if n.Kind() == "relu6" && cfg.CapReLU6 {
+			for ch := range average[l] {
+				average[l][ch] = min(average[l][ch], 6/float32(cfg.maxSpike(l)))
+			}
+		}
+		out.Config.Layers = append(out.Config.Layers, snn.Layer{Node: n.Name, Threshold: average[l], MaxSpike: cfg.maxSpike(l)})
+	}
+	return out, nil
+}
+
+// smooth is the authors' moving average over batches: the first batch as it is,
+// then momentum*old + (1-momentum)*new. A momentum of 0 stands for the
+// maximum over the batches.
+func smooth(old, theta []float32, momentum float64) []float32 {
+	for ch := range old {
+		if momentum == 0 {
+			old[ch] = max(old[ch], theta[ch])
+		} else {
+			old[ch] = float32(momentum*float64(old[ch]) + (1-momentum)*float64(theta[ch]))
+		}
+	}
+	return old
+}

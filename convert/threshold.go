@@ -1,0 +1,190 @@
+package convert
+
+import (
+	"math"
+	"slices"
+
+	"github.com/adafire/adafire/internal/parallel"
+)
+
+// candidates is the size of the grid of the MSE search.
+const candidates = 95
+
+// gridRatios returns the candidates as shares of the maximum, from 1 down to
+// 0.06 or, with full, to 0.5/maxSpike if that is smaller (algorithms.md 3.2).
+func gridRatios(maxSpike int, full bool) [candidates]float32 {
+	var r [candidates]float32
+	low := 0.06
+	if full {
+		low = min(low, 0.5/float64(maxSpike))
+	}
+	for i := range r {
+		if low == 0.06 {
+			r[i] = float32(1 - float64(i)/100)
+		} else {
+			r[i] = float32(1 - (1-low)*float64(i)/(candidates-1))
+		}
+	}
+	return r
+}
+
+// A quantiser is what T steps of a burst neuron can represent.
+type quantiser struct {
+	steps, limit float32 // T and phi
+	round        bool
+}
+
+// apply returns the mean output for a constant current a >= 0:
+//
+//	round: theta/T * clamp(floor(T*a/theta + 1/2), 0, phi*T)
+//	floor: theta/T * floor(T * clamp(a/theta, 0, phi))
+//
+// in float32 in the order of the authors' code, so that the maximum itself lands
+// exactly on the clipping boundary.
+func (q quantiser) apply(a, theta float32) float32 {
+	x := a / theta
+	if q.round {
+		return min(floor32(x*q.steps+0.5), q.limit*q.steps) * theta / q.steps
+	}
+	return floor32(min(x, q.limit)*q.steps) * theta / q.steps
+}
+
+// floor32 is the floor of a value >= 0.
+func floor32(x float32) float32 {
+	if x >= 1<<23 {
+		return x // has no fraction, and may not fit an int32
+	}
+	return float32(int32(x))
+}
+
+// mseSearch returns the candidate with the smallest error; ties go to the larger
+// threshold, which is the earlier one and fires less.
+func mseSearch(maximum float32, ratios *[candidates]float32, cost func(theta float32) float64) float32 {
+	best, theta := math.Inf(1), maximum
+	for _, r := range ratios {
+		t := maximum * r
+		if e := cost(t); e < best {
+			best, theta = e, t
+		}
+	}
+	return theta
+}
+
+// valueCost sums the squared errors of values, exactly as stored.
+func (q quantiser) valueCost(values []float32, theta float32) float64 {
+	var sum float64
+	for _, a := range values {
+		d := float64(a - q.apply(a, theta))
+		sum += d * d
+	}
+	return sum
+}
+
+// histogramCost sums the squared errors of the bins' means. The spread inside a
+// bin is the same for all candidates up to the bins that a level cuts.
+func (q quantiser) histogramCost(mean []float32, count []uint32, theta float32) float64 {
+	var sum float64
+	for i, a := range mean {
+		d := float64(a - q.apply(a, theta))
+		sum += float64(count[i]) * d * d
+	}
+	return sum
+}
+
+// quantile is the linearly interpolated quantile of values, which it sorts, and
+// of zeros further values that are 0.
+func quantile(values []float32, zeros int64, fraction float64) float32 {
+	slices.Sort(values)
+	at := fraction * float64(int64(len(values))+zeros-1)
+	pick := func(i int64) float64 {
+		if i -= zeros; i < 0 {
+			return 0
+		}
+		return float64(values[min(i, int64(len(values)-1))])
+	}
+	lo := math.Floor(at)
+	a, b := pick(int64(lo)), pick(int64(lo)+1)
+	if at == lo {
+		b = a
+	}
+	return float32(a + (b-a)*(at-lo))
+}
+
+// rule is how thresholds follow from activations.
+type rule struct {
+	method   string
+	fraction float64
+	q        quantiser
+	ratios   [candidates]float32
+	divide   float32 // what max and percentile are divided by
+}
+
+func (c *Config) rule(layer int) rule {
+	method, fraction, _ := c.method()
+	phi := c.maxSpike(layer)
+	r := rule{method: method, fraction: fraction, divide: 1,
+		q:      quantiser{steps: float32(c.Timesteps), limit: float32(phi), round: c.Objective == ObjectiveRound},
+		ratios: gridRatios(phi, c.FullGrid)}
+	if c.RangeByBurst {
+		r.divide = float32(phi)
+	}
+	return r
+}
+
+// thresholds applies the rule to every channel of one layer. A channel that
+// never fires gets 0.
+func (r *rule) thresholds(pool *parallel.Pool, a *activations) []float32 {
+	theta := make([]float32, a.channels)
+	pool.For(a.channels, func(ch int) {
+		m := a.max[ch]
+		if m < smallestMax {
+			return
+		}
+		switch r.method {
+		case "max":
+			theta[ch] = m / r.divide
+		case "percentile":
+			theta[ch] = a.quantile(ch, r.fraction) / r.divide
+		default:
+			if a.values != nil {
+				theta[ch] = mseSearch(m, &r.ratios, func(t float32) float64 { return r.q.valueCost(a.values[ch], t) })
+				return
+			}
+			mean, count := a.bins(ch)
+			theta[ch] = mseSearch(m, &r.ratios, func(t float32) float64 { return r.q.histogramCost(mean, count, t) })
+		}
+	})
+	return theta
+}
+
+// smallestMax is the maximum below which a channel counts as dead
+// (algorithms.md 3.3).
+const smallestMax = 1e-30
+
+// revive gives dead channels (threshold 0) the median threshold of the live ones,
+// or 1 if none is alive, and returns which they were.
+func revive(theta []float32) (dead []int) {
+	var live []float32
+	for ch, t := range theta {
+		if t > 0 {
+			live = append(live, t)
+		} else {
+			dead = append(dead, ch)
+		}
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	median := float32(1)
+	if len(live) > 0 {
+		slices.Sort(live)
+		median = live[len(live)/2]
+		if len(live)%2 == 0 {
+			median = (live[len(live)/2-1] + live[len(live)/2]) / 2
+		}
+	}
+	for _, ch := range dead {
+		theta[ch] = median
+	}
+	return dead
+}

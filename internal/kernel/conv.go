@@ -119,6 +119,10 @@ const workItems = 16
 
 // run computes all pixels of n samples.
 func (d *product) run(p *parallel.Pool, n int) {
+	if d.l.band != nil {
+		d.runBands(p, n)
+		return
+	}
 	pixels := n * d.g.outH * d.g.outW
 	panels := d.l.groups * d.l.panelCount()
 	if p.Workers() == 1 {

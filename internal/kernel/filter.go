@@ -21,6 +21,7 @@ type lowered struct {
 	adjacent bool      // tx counts up by one: a row of taps is one run if unpadded
 	panels   []float32 // [groups][panels of 16 channels][taps][k][16], zero-padded
 	zeros    []float32 // what a tap outside the image reads
+	band     *lowered  // the same on padded rows, or nil, see banded
 }
 
 func newLowered(ty, tx []int, k, n, groups int) lowered {
@@ -30,6 +31,7 @@ func newLowered(ty, tx []int, k, n, groups int) lowered {
 	}
 	l.panels = make([]float32, groups*l.panelCount()*l.panelLen())
 	l.zeros = make([]float32, max(k*len(tx), panelCols))
+	l.band = l.banded()
 	return l
 }
 

@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	blockPixels = 96 // output pixels of one piece of work: a multiple of 6 and 8
-	maxTileRows = 8  // pixels of the tallest tile of any instruction set
+	blockPixels = 192 // output pixels of one piece of work: a multiple of 6 and 8
+	maxTileRows = 8   // pixels of the tallest tile of any instruction set
 
 	// depthBlock is how many inputs per output are summed before the next
 	// panel's turn, so that this part of a panel (64 bytes per input) stays
 	// in the cache while the tiles of a block pass over it.
-	depthBlock = 1024
+	depthBlock = 1152
 )
 
 // tileCall is what a tile kernel reads. The assembly knows the offsets of the
@@ -110,7 +110,7 @@ type scratch struct {
 	off  []int // tables of taps, [taps][blockPixels]
 	yoff [blockPixels]int
 	call tileCall
-	band []float32 // padded input rows, see band.go
+	band []float32 // padded input rows, see conv_band.go
 
 	// The last panel of channels, if it is not full, goes through these.
 	tailY, tailAdd [maxTileRows * panelCols]float32
@@ -198,7 +198,10 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 	if last {
 		c.lo, c.hi = d.lo, d.hi
 	}
-	height, wide := tileShape(d.isa)
+	tallest, wide := tileShape(d.isa)
+	// Tiles of about equal height: a low last one would only wait for its sums.
+	tiles := (m + tallest - 1) / tallest
+	height, higher := m/tiles, m%tiles
 	for p := p0; p < p1; {
 		g, q := p/panels, p%panels
 		col := q * panelCols // within the group
@@ -213,7 +216,7 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 		out := g*l.n + col
 		c.bias, c.add = nil, nil
 		if cols < panelCols {
-			d.tail(sc, m, out, cols, t0, height, first, last)
+			d.tail(sc, m, out, cols, t0, tallest, first, last)
 		} else {
 			c.y = &d.y[out]
 			if last && d.bias != nil {
@@ -222,9 +225,14 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 			if last && d.add != nil {
 				c.add = &d.add[out]
 			}
-			for r := 0; r < m; r += height {
+			for i, r := 0, 0; i < tiles; i++ {
+				rows := height
+				if i < higher {
+					rows++
+				}
 				c.off, c.yoff = &sc.off[t0*blockPixels+r], &sc.yoff[r]
-				tile(d.isa, min(height, m-r), step, c)
+				tile(d.isa, rows, step, c)
+				r += rows
 			}
 		}
 		p += step

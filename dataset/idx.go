@@ -67,8 +67,11 @@ func readIDX(path string, r io.Reader, size int64, gz bool, ndim int) (*idxArray
 	r = io.TeeReader(r, h)
 
 	head := make([]byte, 4+4*ndim)
-	if n, err := io.ReadFull(r, head); err != nil {
-		return nil, shortIDX(path, int64(n), err, "truncated: %d bytes, want a header of %d", n, len(head))
+	short := func(n int, err error) error {
+		return shortIDX(path, int64(n), err, "truncated: %d bytes, want a header of %d", n, len(head))
+	}
+	if n, err := io.ReadFull(r, head[:4]); err != nil {
+		return nil, short(n, err)
 	}
 	if head[0] != 0 || head[1] != 0 {
 		return nil, fileerr.New(path, 0, "wrong magic %#08x, want %#08x (IDX, unsigned bytes, %d dimensions)",
@@ -79,6 +82,9 @@ func readIDX(path string, r io.Reader, size int64, gz bool, ndim int) (*idxArray
 	}
 	if int(head[3]) != ndim {
 		return nil, fileerr.New(path, 3, "%d dimensions, want %d", head[3], ndim)
+	}
+	if n, err := io.ReadFull(r, head[4:]); err != nil {
+		return nil, short(4+n, err)
 	}
 	dims, n := make([]int, ndim), int64(1)
 	for i := range dims {

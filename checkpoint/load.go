@@ -129,9 +129,6 @@ func (f *File) checkVersion() error {
 	if minReader > Schema {
 		return fmt.Errorf("%s: %w (schema %d), this one reads up to %d", f.Path, ErrNewer, schema, Schema)
 	}
-	if minReader > schema {
-		return fileerr.New(f.Path, -1, "metadata %s is %d, above %s %d", minReaderKey, minReader, schemaKey, schema)
-	}
 	// A newer writer that lets us read may add keys; one of our own time may not.
 	if schema > Schema {
 		return nil
@@ -236,8 +233,6 @@ func (f *File) parameter(name string, used map[string]bool) (*tensor.Tensor, err
 	switch {
 	case s == nil:
 		return nil, fileerr.New(f.Path, -1, "no tensor %q, which the graph uses", clip(name))
-	case used[name]:
-		return nil, s.errorf("the graph uses it twice")
 	case isExtra(name):
 		return nil, s.errorf("the graph uses it, but its name is one for state beside the graph")
 	case s.DType != "F32" && s.DType != "F16" && s.DType != "BF16":

@@ -293,7 +293,7 @@ func TestLoadRefuses(t *testing.T) {
 			m[schemaKey], m[minReaderKey] = "3", "3"
 			return e
 		}, "written by a newer AdaFire (schema 3), this one reads up to 1", ErrNewer},
-		{"min_reader above schema", set(schemaKey, "0"), "adafire.schema", nil},
+		{"schema 0", set(schemaKey, "0"), "adafire.schema", nil},
 		{"schema is no number", set(schemaKey, "one"), `adafire.schema is "one"`, nil},
 		{"no min_reader", drop(minReaderKey), "adafire.min_reader", nil},
 		{"unknown metadata", set("adafire.pruning", "{}"), `unknown metadata "adafire.pruning"`, nil},
@@ -311,6 +311,13 @@ func TestLoadRefuses(t *testing.T) {
 		{"unknown member", replace(graphKey, `{"schema":1`, `{"schema":1,"loss":"mse"`), "loss", nil},
 		{"unknown parameter", replace(graphKey, `"bias":"fc.bias"`, `"gain":"fc.gain"`), "fc.gain", nil},
 		{"other tensor's name", replace(graphKey, `"bias":"fc.bias"`, `"bias":"bn1.bias"`), `is tensor "bn1.bias", want "fc.bias"`, nil},
+		{"node like a prefix", func(t testing.TB, e []Entry, m map[string]string) []Entry {
+			m[graphKey] = strings.ReplaceAll(m[graphKey], `"fc`, `"ema.fc`)
+			e = tensorOf("ema.fc.bias", func(e *Entry) { e.Name = "ema.spare" })(t, e, m)
+			e = tensorOf("fc.bias", func(e *Entry) { e.Name = "ema.fc.bias" })(t, e, m)
+			return tensorOf("fc.weight", func(e *Entry) { e.Name = "ema.fc.weight" })(t, e, m)
+		}, "state beside the graph", nil},
+		{"node twice", replace(graphKey, `"name":"bn1"`, `"name":"conv1"`), "conv1", nil},
 		{"cycle", replace(graphKey, `"in":["input"]`, `"in":["relu1"]`), "no earlier node", graph.ErrInvalid},
 		{"input shape", replace(graphKey, `"shape":[4,4,2]`, `"shape":[4,4,3]`), "input channels", graph.ErrInvalid},
 		{"huge input", replace(graphKey, `"shape":[4,4,2]`, `"shape":[99999999,99999999,2]`), "want 1 to", graph.ErrInvalid},

@@ -1,0 +1,201 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/adafire/adafire/ann"
+	"github.com/adafire/adafire/convert"
+	"github.com/adafire/adafire/dataset"
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/report"
+	"github.com/adafire/adafire/snn"
+	"github.com/adafire/adafire/task"
+	"github.com/adafire/adafire/tensor"
+)
+
+// A Setting is one way to convert, with the name of its curve in the report.
+type Setting struct {
+	Name   string         `json:"name"`
+	Config convert.Config `json:"config"`
+}
+
+// A Bench measures one ANN and the networks converted from it on one data set.
+type Bench struct {
+	Data    *Data
+	Graph   *graph.Graph // the ANN
+	Pool    *parallel.Pool
+	Energy  snn.EnergyProfile
+	Augment dataset.Augment // of the calibration data, for the reference profile
+	Limit   int             // test samples; 0 for all
+	Show    Progress
+
+	ANN    *task.Score
+	Result report.Result
+
+	calibration map[string]*tensor.Tensor
+}
+
+// NewBench prepares a bench and fills in what the report says about data and
+// network.
+func NewBench(d *Data, g *graph.Graph, arch string, pool *parallel.Pool, energy snn.EnergyProfile, show Progress) *Bench {
+	b := &Bench{Data: d, Graph: g, Pool: pool, Energy: energy, Show: show, calibration: make(map[string]*tensor.Tensor)}
+	info := d.Test.Info()
+	b.Result.Dataset = report.Dataset{Name: d.Name, Train: d.Train.Len(), Test: d.Test.Len(), Classes: len(info.Classes), SHA256: info.SHA256}
+	b.Result.Network = report.Network{Arch: arch, Parameters: g.Parameters(), MACs: g.MACs()}
+	for _, n := range snn.Activations(g) {
+		b.Result.Network.Neurons += int64(n.Shape.Numel())
+	}
+	b.Result.Energy = report.EnergyProfile{Profile: energy.Name, MACPJ: energy.MAC, ACPJ: energy.AC}
+	return b
+}
+
+// samples is the number of test samples in use.
+func (b *Bench) samples() int {
+	if b.Limit > 0 {
+		return min(b.Limit, b.Data.Test.Len())
+	}
+	return b.Data.Test.Len()
+}
+
+// MeasureANN classifies the test split with the ANN.
+func (b *Bench) MeasureANN(ctx context.Context) error {
+	exec, err := ann.New(b.Graph, b.Pool)
+	if err != nil {
+		return err
+	}
+	b.Show.Start("evaluate ANN", int64(b.samples()), "samples")
+	defer b.Show.Done()
+	b.ANN, err = task.ClassifyANN(ctx, exec, b.Data.TestBatches(ctx, b.Limit), func(n int) { b.Show.Set(int64(n)) })
+	if err != nil {
+		return err
+	}
+	r := &b.Result
+	r.Dataset.Test = b.ANN.Samples
+	r.ANN.Accuracy = new(b.ANN.Accuracy())
+	r.ANN.EnergyPJ = b.Energy.ANN(b.Graph.MACs())
+	for _, n := range b.Graph.Nodes {
+		if macs := n.MACs(); macs > 0 {
+			r.ANN.Layers = append(r.ANN.Layers, report.ANNLayer{Name: n.Name, Op: n.Kind(), Shape: n.Shape, MACs: macs, EnergyPJ: b.Energy.ANN(macs)})
+		}
+	}
+	r.Timing.ANNSamplesPerSec = b.ANN.Rate()
+	return nil
+}
+
+// samplesFor returns the calibration samples a setting asks for.
+func (b *Bench) samplesFor(ctx context.Context, cfg *convert.Config) (*tensor.Tensor, error) {
+	n := max(cfg.Samples, cfg.BiasSamples)
+	augment := dataset.Augment{}
+	if cfg.Profile == convert.ProfileReference {
+		augment = b.Augment
+	}
+	key := fmt.Sprint(n, augment)
+	if x := b.calibration[key]; x != nil {
+		return x, nil
+	}
+	x, err := b.Data.Calibration(ctx, n, augment)
+	if err == nil {
+		b.calibration[key] = x
+		b.Result.Dataset.Calibration = max(b.Result.Dataset.Calibration, x.Shape[0])
+	}
+	return x, err
+}
+
+// Convert converts the ANN with a setting.
+func (b *Bench) Convert(ctx context.Context, s Setting) (*convert.Result, time.Duration, error) {
+	x, err := b.samplesFor(ctx, &s.Config)
+	if err != nil {
+		return nil, 0, err
+	}
+	start := time.Now()
+	res, err := convert.Convert(ctx, b.Pool, b.Graph, x, s.Config)
+	return res, time.Since(start), err
+}
+
+// MeasureSNN converts the ANN with a setting, classifies the test split and adds
+// the figures to the result.
+func (b *Bench) MeasureSNN(ctx context.Context, s Setting) (*convert.Result, error) {
+	label := fmt.Sprintf("%s T=%d", s.Name, s.Config.Timesteps)
+	b.Show.Start(label, int64(b.samples()), "samples")
+	defer b.Show.Done()
+	res, took, err := b.Convert(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	net, err := res.Network()
+	if err != nil {
+		return nil, err
+	}
+	score, err := task.ClassifySNN(ctx, b.Pool, net, b.Data.TestBatches(ctx, b.Limit), func(n int) { b.Show.Set(int64(n)) })
+	if err != nil {
+		return nil, err
+	}
+	entry := Entry(net, score, b.Energy)
+	entry.Name, entry.Calib, entry.Threshold, entry.Profile = s.Name, s.Config.Calibration, s.Config.Threshold, s.Config.Profile
+	entry.CalibrateS = took.Seconds()
+	for _, dead := range res.Dead {
+		entry.DeadChannels += len(dead)
+	}
+	if b.ANN != nil {
+		entry.Agreement = new(score.Agreement(b.ANN))
+	}
+	r := &b.Result
+	r.SNN = append(r.SNN, entry)
+	r.Timing.CalibrateS += took.Seconds()
+	r.Timing.EvaluateS += score.Elapsed.Seconds()
+	r.Timing.SNNSamplesPerSec = score.Rate()
+	return res, nil
+}
+
+// Entry turns a score into a row of the report: means per sample and energies.
+func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile) report.SNN {
+	cfg := net.Config()
+	n := float64(score.Samples)
+	e := report.SNN{Timesteps: cfg.Timesteps, Neuron: "if", Shift: string(cfg.Shift), AvgTimesteps: float64(cfg.Timesteps),
+		MACs: float64(net.TotalMACs()), SamplesPerSec: score.Rate()}
+	e.Accuracy = new(score.Accuracy())
+	var neurons int64
+	seen := make(map[*graph.Node]bool)
+	for i, info := range net.Layers() {
+		t := score.Layers[i]
+		l := report.Layer{Name: info.Node, Shape: info.Shape, Neurons: int64(info.Neurons), MaxSpike: info.MaxSpike,
+			Spikes: float64(t.Spikes) / n, Events: float64(t.Events) / n, SOPs: float64(t.SOPs) / n}
+		l.ThresholdMean, l.ThresholdMin, l.ThresholdMax = spread(info.Threshold)
+		l.Density = l.Events / float64(info.Neurons*cfg.Timesteps)
+		if src := info.Source; src != nil && !seen[src] {
+			seen[src] = true
+			l.Name, l.Op = src.Name, src.Kind()
+			l.ANNMACs, l.ANNEnergyPJ = info.MACs, energy.ANN(info.MACs)
+			l.MACs = float64(net.MACs(src))
+		}
+		l.EnergyPJ = energy.SNN(l.MACs, float64(t.SOPs+t.PoolAdds+t.ResidualAdds)/n)
+		e.MaxSpike = append(e.MaxSpike, info.MaxSpike)
+		if info.MaxSpike > 1 {
+			e.Neuron = "burst"
+		}
+		e.Spikes += l.Spikes
+		e.Events += l.Events
+		e.SOPs += l.SOPs
+		e.PoolAdds += float64(t.PoolAdds) / n
+		e.ResidualAdds += float64(t.ResidualAdds) / n
+		neurons += l.Neurons
+		e.Layers = append(e.Layers, l)
+	}
+	e.NeuronUpdates = float64(neurons) * float64(cfg.Timesteps)
+	e.Density = e.Events / e.NeuronUpdates
+	e.EnergyPJ = energy.SNN(e.MACs, e.SOPs+e.PoolAdds+e.ResidualAdds)
+	return e
+}
+
+// spread returns mean, least and largest value.
+func spread(v []float32) (mean, low, high float64) {
+	low, high = float64(v[0]), float64(v[0])
+	for _, x := range v {
+		mean += float64(x) / float64(len(v))
+		low, high = min(low, float64(x)), max(high, float64(x))
+	}
+	return mean, low, high
+}

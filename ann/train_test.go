@@ -202,6 +202,7 @@ func TestTrainLearns(t *testing.T) {
 				data.soft = loss != "labels"
 				if loss == "mse" {
 					cfg.Loss = "mse"
+					cfg.Epochs = 80
 				}
 				g := smallNet()
 				res := must[*Result](t)(Train(t.Context(), g, nil, data, data, cfg, Hooks{}))

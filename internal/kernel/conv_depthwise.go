@@ -126,35 +126,91 @@ func (d *depthwiseProduct) channels(sc *scratch, m, c0 int) {
 }
 
 // depthwiseBackwardWeight is ConvBackwardWeight for depthwise convolutions.
-// Rows of output pixels are summed in order; workers share the channels.
+// Pixels are summed in blocks of blockPixels, in order, and the blocks' sums
+// added in order; workers share the channels, 16 or a multiple at a time.
 func depthwiseBackwardWeight(p *parallel.Pool, s ConvShape, x, dy, dw []float32) {
-	outH, outW := s.OutH(), s.OutW()
-	p.Chunks(s.Cin, panelCols, func(c0, c1 int) {
-		var zeros [panelCols]float32
-		for t := range s.KH * s.KW {
-			kh, kw := t/s.KW, t%s.KW
-			var total [panelCols]float32
-			for n := range s.N {
-				for oh := range outH {
-					ih := oh*s.StrideH + kh*s.DilH - s.PadTop
-					var sum [panelCols]float32
-					for ow := range outW {
-						iw := ow*s.StrideW + kw*s.DilW - s.PadLeft
-						in := zeros[:c1-c0]
-						if ih >= 0 && ih < s.H && iw >= 0 && iw < s.W {
-							in = x[((n*s.H+ih)*s.W+iw)*s.Cin:][c0:c1]
-						}
-						grad := dy[((n*outH+oh)*outW+ow)*s.Cout:][c0:c1]
-						for c, v := range in {
-							sum[c] += float32(v * grad[c])
-						}
-					}
-					for c, v := range sum {
-						total[c] += v
-					}
-				}
+	d := depthwiseGradient{isa: Active(), s: s, x: x, dy: dy, dw: dw}
+	if p.Workers() == 1 {
+		d.channels(0, s.Cin)
+		return
+	}
+	d.parallel(p)
+}
+
+type depthwiseGradient struct {
+	isa       ISA
+	s         ConvShape
+	x, dy, dw []float32
+}
+
+func (d depthwiseGradient) parallel(p *parallel.Pool) {
+	// Each piece makes its own tables, so pieces should be few.
+	panels := (d.s.Cin + panelCols - 1) / panelCols
+	p.Chunks(d.s.Cin, panelCols*evenly(panels, max(1, panels/(4*p.Workers()))), d.channels)
+}
+
+// channels computes the weights of channels c0..c1-1; c0 is a multiple of 16.
+func (d *depthwiseGradient) channels(c0, c1 int) {
+	s := &d.s
+	sc, gs := scratchPool.Get().(*scratch), gradPool.Get().(*gradScratch)
+	defer sc.release()
+	defer gs.release()
+	outH, outW, taps := s.OutH(), s.OutW(), s.KH*s.KW
+	sc.taps = grow(sc.taps, s.KH+s.KW)
+	ty, tx := sc.taps[:s.KH], sc.taps[s.KH:]
+	for i := range ty {
+		ty[i] = i*s.DilH - s.PadTop
+	}
+	for j := range tx {
+		tx[j] = j*s.DilW - s.PadLeft
+	}
+	g := grid{inH: s.H, inW: s.W, inC: s.Cin, stepH: s.StrideH, stepW: s.StrideW, outH: outH, outW: outW}
+	sc.off = grow(sc.off, taps*blockPixels)
+	clear(sc.tailAdd[:panelCols])
+	c := &gs.call
+	*c = gradCall{n: 8 * blockPixels, step: 4 * s.Cout, dy2: &sc.tailAdd[0]}
+	pixels := s.N * outH * outW
+	for m := 0; m < pixels; m += blockPixels {
+		c.runs = min(blockPixels, pixels-m)
+		g.table(ty, tx, sc.off, sc.yoff[:], m, m+c.runs)
+		c.acc = min(m, 1)
+		for ch := c0; ch < c1; ch += panelCols {
+			if d.isa == Portable || ch+panelCols > c1 {
+				d.portable(sc, m, c.runs, ch, min(ch+panelCols, c1))
+				continue
 			}
-			copy(dw[t*s.Cout:][c0:c1], total[:])
+			c.x, c.dy, c.ldw = &d.x[ch], &d.dy[m*s.Cout+ch], 4*s.Cout
+			for t := 0; t < taps; t += gradRows {
+				c.off, c.dw = &sc.off[t*blockPixels], &d.dw[t*s.Cout+ch]
+				depthwiseGradTile(d.isa, min(gradRows, taps-t), c)
+			}
 		}
-	})
+	}
+}
+
+// portable adds n pixels of a table, of which the first is pixel m, to the
+// weights of channels c0..c1-1.
+func (d *depthwiseGradient) portable(sc *scratch, m, n, c0, c1 int) {
+	cout := d.s.Cout
+	var zeros [panelCols]float32
+	for t := range d.s.KH * d.s.KW {
+		var sum [panelCols]float32
+		for j, o := range sc.off[t*blockPixels:][:n] {
+			in := zeros[:c1-c0]
+			if o >= 0 {
+				in = d.x[o+c0 : o+c1]
+			}
+			grad := d.dy[(m+j)*cout:][c0:c1]
+			for c, v := range in {
+				sum[c] += float32(v * grad[c])
+			}
+		}
+		dw := d.dw[t*cout:][c0:c1]
+		for c := range dw {
+			if m > 0 {
+				sum[c] += dw[c]
+			}
+			dw[c] = sum[c]
+		}
+	}
 }

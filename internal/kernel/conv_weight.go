@@ -19,6 +19,12 @@ const (
 //	sum = 0
 //	for i < runs, j < n: sum += x[off[i]+j*step/4+r] * dy[(i*n+j)*16+c]
 //	dw[r*ldw/4+c] = acc != 0 ? sum + dw[r*ldw/4+c] : sum
+//
+// The depthwise kernel reads the same structure in another way: rows are taps,
+//
+//	for j < runs: sum += in(r, j)[c] * dy[j*step/4+c]
+//
+// where in(r, j) is x[off[r*n/8+j]:], or dy2 if that offset is negative.
 type gradCall struct {
 	x    *float32
 	off  *int // elements
@@ -55,7 +61,8 @@ func ConvBackwardWeight(p *parallel.Pool, s ConvShape, x, dy []float32, dw []flo
 		depthwiseBackwardWeight(p, s, x, dy, dw)
 		return
 	}
-	newGradient(s, x, dy, dw).run(p)
+	d := newGradient(s, x, dy, dw)
+	d.run(p)
 }
 
 // gradient is one weight gradient to be computed.
@@ -104,7 +111,7 @@ func evenly(n, size int) int {
 	return (n + pieces - 1) / pieces
 }
 
-func (d gradient) run(p *parallel.Pool) {
+func (d *gradient) run(p *parallel.Pool) {
 	panels := (d.s.Cout/d.s.Groups + panelCols - 1) / panelCols
 	tiles := (d.inputs + gradRows - 1) / gradRows
 	if p.Workers() == 1 {
@@ -115,6 +122,10 @@ func (d gradient) run(p *parallel.Pool) {
 		sc.release()
 		return
 	}
+	d.parallel(p, panels, tiles)
+}
+
+func (d gradient) parallel(p *parallel.Pool, panels, tiles int) {
 	// Each piece packs what it needs itself, so pieces should be few and large.
 	want := (4*p.Workers() + d.s.Groups - 1) / d.s.Groups
 	sizeP := (panels + want - 1) / want

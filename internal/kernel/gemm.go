@@ -110,6 +110,7 @@ type scratch struct {
 	off  []int // tables of taps, [taps][blockPixels]
 	yoff [blockPixels]int
 	call tileCall
+	taps []int     // of a depthwise gradient
 	band []float32 // padded input rows, see conv_band.go
 
 	// The last panel of channels, if it is not full, goes through these.

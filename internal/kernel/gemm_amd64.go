@@ -159,3 +159,39 @@ func depthwiseTile(isa ISA, c *tileCall) bool {
 	}
 	return true
 }
+
+// depthwiseGradTile runs the depthwise weight gradient kernel on so many taps
+// (1 to gradRows) and 16 channels.
+func depthwiseGradTile(isa ISA, rows int, c *gradCall) {
+	if isa == AVX512 {
+		switch rows {
+		case 6:
+			depthwiseGradAVX512x16_6(c)
+		case 5:
+			depthwiseGradAVX512x16_5(c)
+		case 4:
+			depthwiseGradAVX512x16_4(c)
+		case 3:
+			depthwiseGradAVX512x16_3(c)
+		case 2:
+			depthwiseGradAVX512x16_2(c)
+		case 1:
+			depthwiseGradAVX512x16_1(c)
+		}
+		return
+	}
+	switch rows {
+	case 6:
+		depthwiseGradAVX2x16_6(c)
+	case 5:
+		depthwiseGradAVX2x16_5(c)
+	case 4:
+		depthwiseGradAVX2x16_4(c)
+	case 3:
+		depthwiseGradAVX2x16_3(c)
+	case 2:
+		depthwiseGradAVX2x16_2(c)
+	case 1:
+		depthwiseGradAVX2x16_1(c)
+	}
+}

@@ -7444,6 +7444,468 @@ noadd:
 	VZEROUPPER
 	RET
 
+// func depthwiseGradAVX2x16_1(c *gradCall)
+// Requires: AVX, CMOV, FMA3
+TEXT ·depthwiseGradAVX2x16_1(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R9
+
+pixel:
+	VMOVUPS     (SI), Y2
+	VMOVUPS     32(SI), Y3
+	MOVQ        (BX), R9
+	TESTQ       R9, R9
+	LEAQ        (CX)(R9*4), R9
+	CMOVQLT     DX, R9
+	VFMADD231PS (R9), Y2, Y0
+	VFMADD231PS 32(R9), Y3, Y1
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Y0, Y0
+	VADDPS      32(CX), Y1, Y1
+
+store:
+	MOVQ    56(AX), AX
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX2x16_2(c *gradCall)
+// Requires: AVX, CMOV, FMA3
+TEXT ·depthwiseGradAVX2x16_2(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R10
+
+pixel:
+	VMOVUPS     (SI), Y4
+	VMOVUPS     32(SI), Y5
+	MOVQ        (BX), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Y4, Y0
+	VFMADD231PS 32(R10), Y5, Y1
+	MOVQ        (BX)(R9*1), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Y4, Y2
+	VFMADD231PS 32(R10), Y5, Y3
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Y0, Y0
+	VADDPS      32(CX), Y1, Y1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y2, Y2
+	VADDPS      32(CX), Y3, Y3
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX2x16_3(c *gradCall)
+// Requires: AVX, CMOV, FMA3
+TEXT ·depthwiseGradAVX2x16_3(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R10
+
+pixel:
+	VMOVUPS     (SI), Y6
+	VMOVUPS     32(SI), Y7
+	MOVQ        (BX), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Y6, Y0
+	VFMADD231PS 32(R10), Y7, Y1
+	MOVQ        (BX)(R9*1), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Y6, Y2
+	VFMADD231PS 32(R10), Y7, Y3
+	MOVQ        (BX)(R9*2), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Y6, Y4
+	VFMADD231PS 32(R10), Y7, Y5
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Y0, Y0
+	VADDPS      32(CX), Y1, Y1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y2, Y2
+	VADDPS      32(CX), Y3, Y3
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y4, Y4
+	VADDPS      32(CX), Y5, Y5
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX2x16_4(c *gradCall)
+// Requires: AVX, CMOV, FMA3
+TEXT ·depthwiseGradAVX2x16_4(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R11
+
+pixel:
+	VMOVUPS     (SI), Y8
+	VMOVUPS     32(SI), Y9
+	MOVQ        (BX), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y8, Y0
+	VFMADD231PS 32(R11), Y9, Y1
+	MOVQ        (BX)(R9*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y8, Y2
+	VFMADD231PS 32(R11), Y9, Y3
+	MOVQ        (BX)(R9*2), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y8, Y4
+	VFMADD231PS 32(R11), Y9, Y5
+	MOVQ        (BX)(R10*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y8, Y6
+	VFMADD231PS 32(R11), Y9, Y7
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Y0, Y0
+	VADDPS      32(CX), Y1, Y1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y2, Y2
+	VADDPS      32(CX), Y3, Y3
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y4, Y4
+	VADDPS      32(CX), Y5, Y5
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y6, Y6
+	VADDPS      32(CX), Y7, Y7
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX2x16_5(c *gradCall)
+// Requires: AVX, CMOV, FMA3
+TEXT ·depthwiseGradAVX2x16_5(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R11
+
+pixel:
+	VMOVUPS     (SI), Y10
+	VMOVUPS     32(SI), Y11
+	MOVQ        (BX), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y10, Y0
+	VFMADD231PS 32(R11), Y11, Y1
+	MOVQ        (BX)(R9*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y10, Y2
+	VFMADD231PS 32(R11), Y11, Y3
+	MOVQ        (BX)(R9*2), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y10, Y4
+	VFMADD231PS 32(R11), Y11, Y5
+	MOVQ        (BX)(R10*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y10, Y6
+	VFMADD231PS 32(R11), Y11, Y7
+	MOVQ        (BX)(R9*4), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Y10, Y8
+	VFMADD231PS 32(R11), Y11, Y9
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Y0, Y0
+	VADDPS      32(CX), Y1, Y1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y2, Y2
+	VADDPS      32(CX), Y3, Y3
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y4, Y4
+	VADDPS      32(CX), Y5, Y5
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y6, Y6
+	VADDPS      32(CX), Y7, Y7
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y8, Y8
+	VADDPS      32(CX), Y9, Y9
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX2x16_6(c *gradCall)
+// Requires: AVX, CMOV, FMA3
+TEXT ·depthwiseGradAVX2x16_6(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R11
+
+pixel:
+	VMOVUPS     (SI), Y12
+	VMOVUPS     32(SI), Y13
+	MOVQ        (BX), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Y12, Y0
+	VFMADD231PS 32(R12), Y13, Y1
+	MOVQ        (BX)(R9*1), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Y12, Y2
+	VFMADD231PS 32(R12), Y13, Y3
+	MOVQ        (BX)(R9*2), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Y12, Y4
+	VFMADD231PS 32(R12), Y13, Y5
+	MOVQ        (BX)(R10*1), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Y12, Y6
+	VFMADD231PS 32(R12), Y13, Y7
+	MOVQ        (BX)(R9*4), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Y12, Y8
+	VFMADD231PS 32(R12), Y13, Y9
+	MOVQ        (BX)(R11*1), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Y12, Y10
+	VFMADD231PS 32(R12), Y13, Y11
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Y0, Y0
+	VADDPS      32(CX), Y1, Y1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y2, Y2
+	VADDPS      32(CX), Y3, Y3
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y4, Y4
+	VADDPS      32(CX), Y5, Y5
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y6, Y6
+	VADDPS      32(CX), Y7, Y7
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y8, Y8
+	VADDPS      32(CX), Y9, Y9
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Y10, Y10
+	VADDPS      32(CX), Y11, Y11
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Y10, (CX)
+	VMOVUPS Y11, 32(CX)
+	VZEROUPPER
+	RET
+
 // func peakAVX2(n int)
 // Requires: AVX, FMA3
 TEXT ·peakAVX2(SB), NOSPLIT, $0-8
@@ -7680,6 +8142,378 @@ noadd:
 	MOVQ         40(AX), AX
 	LEAQ         (CX)(AX*4), AX
 	VMOVUPS      Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX512x16_1(c *gradCall)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·depthwiseGradAVX512x16_1(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R9
+
+pixel:
+	VMOVUPS     (SI), Z1
+	MOVQ        (BX), R9
+	TESTQ       R9, R9
+	LEAQ        (CX)(R9*4), R9
+	CMOVQLT     DX, R9
+	VFMADD231PS (R9), Z1, Z0
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Z0, Z0
+
+store:
+	MOVQ    56(AX), AX
+	VMOVUPS Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX512x16_2(c *gradCall)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·depthwiseGradAVX512x16_2(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R10
+
+pixel:
+	VMOVUPS     (SI), Z2
+	MOVQ        (BX), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Z2, Z0
+	MOVQ        (BX)(R9*1), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Z2, Z1
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Z0, Z0
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z1, Z1
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Z0, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z1, (CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX512x16_3(c *gradCall)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·depthwiseGradAVX512x16_3(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R10
+
+pixel:
+	VMOVUPS     (SI), Z3
+	MOVQ        (BX), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Z3, Z0
+	MOVQ        (BX)(R9*1), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Z3, Z1
+	MOVQ        (BX)(R9*2), R10
+	TESTQ       R10, R10
+	LEAQ        (CX)(R10*4), R10
+	CMOVQLT     DX, R10
+	VFMADD231PS (R10), Z3, Z2
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Z0, Z0
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z1, Z1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z2, Z2
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Z0, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z1, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z2, (CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX512x16_4(c *gradCall)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·depthwiseGradAVX512x16_4(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R11
+
+pixel:
+	VMOVUPS     (SI), Z4
+	MOVQ        (BX), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z4, Z0
+	MOVQ        (BX)(R9*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z4, Z1
+	MOVQ        (BX)(R9*2), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z4, Z2
+	MOVQ        (BX)(R10*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z4, Z3
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Z0, Z0
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z1, Z1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z2, Z2
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z3, Z3
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Z0, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z1, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z2, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z3, (CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX512x16_5(c *gradCall)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·depthwiseGradAVX512x16_5(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R11
+
+pixel:
+	VMOVUPS     (SI), Z5
+	MOVQ        (BX), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z5, Z0
+	MOVQ        (BX)(R9*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z5, Z1
+	MOVQ        (BX)(R9*2), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z5, Z2
+	MOVQ        (BX)(R10*1), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z5, Z3
+	MOVQ        (BX)(R9*4), R11
+	TESTQ       R11, R11
+	LEAQ        (CX)(R11*4), R11
+	CMOVQLT     DX, R11
+	VFMADD231PS (R11), Z5, Z4
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Z0, Z0
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z1, Z1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z2, Z2
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z3, Z3
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z4, Z4
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Z0, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z1, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z2, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z3, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z4, (CX)
+	VZEROUPPER
+	RET
+
+// func depthwiseGradAVX512x16_6(c *gradCall)
+// Requires: AVX, AVX512DQ, AVX512F, CMOV
+TEXT ·depthwiseGradAVX512x16_6(SB), NOSPLIT, $0-8
+	MOVQ   c+0(FP), AX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ   (AX), CX
+	MOVQ   48(AX), DX
+	MOVQ   8(AX), BX
+	MOVQ   40(AX), SI
+	MOVQ   32(AX), DI
+	MOVQ   16(AX), R8
+	MOVQ   24(AX), R9
+	LEAQ   (R9)(R9*2), R10
+	LEAQ   (R9)(R9*4), R11
+
+pixel:
+	VMOVUPS     (SI), Z6
+	MOVQ        (BX), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Z6, Z0
+	MOVQ        (BX)(R9*1), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Z6, Z1
+	MOVQ        (BX)(R9*2), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Z6, Z2
+	MOVQ        (BX)(R10*1), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Z6, Z3
+	MOVQ        (BX)(R9*4), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Z6, Z4
+	MOVQ        (BX)(R11*1), R12
+	TESTQ       R12, R12
+	LEAQ        (CX)(R12*4), R12
+	CMOVQLT     DX, R12
+	VFMADD231PS (R12), Z6, Z5
+	ADDQ        DI, SI
+	ADDQ        $0x08, BX
+	DECQ        R8
+	JNZ         pixel
+	CMPQ        72(AX), $0x00
+	JE          store
+	MOVQ        56(AX), CX
+	VADDPS      (CX), Z0, Z0
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z1, Z1
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z2, Z2
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z3, Z3
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z4, Z4
+	ADDQ        64(AX), CX
+	VADDPS      (CX), Z5, Z5
+
+store:
+	MOVQ    56(AX), CX
+	VMOVUPS Z0, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z1, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z2, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z3, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z4, (CX)
+	ADDQ    64(AX), CX
+	VMOVUPS Z5, (CX)
 	VZEROUPPER
 	RET
 

@@ -19,3 +19,6 @@ func triad(_ ISA, dst, a, b []float32, s float32) { triadPortable(dst, a, b, s) 
 // depthwiseTile runs the depthwise kernel on 6 pixels and 16 channels, if there
 // is one.
 func depthwiseTile(ISA, *tileCall) bool { return false }
+
+// depthwiseGradTile is never called where only portable Go runs.
+func depthwiseGradTile(ISA, int, *gradCall) { panic("kernel: no depthwise gradient kernel") }

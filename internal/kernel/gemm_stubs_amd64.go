@@ -209,6 +209,36 @@ func gradAVX512x32_6(c *gradCall)
 //go:noescape
 func depthwiseAVX2x16(c *tileCall)
 
+// depthwiseGradAVX2x16_1 is the depthwise weight gradient kernel for 1 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX2x16_1(c *gradCall)
+
+// depthwiseGradAVX2x16_2 is the depthwise weight gradient kernel for 2 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX2x16_2(c *gradCall)
+
+// depthwiseGradAVX2x16_3 is the depthwise weight gradient kernel for 3 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX2x16_3(c *gradCall)
+
+// depthwiseGradAVX2x16_4 is the depthwise weight gradient kernel for 4 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX2x16_4(c *gradCall)
+
+// depthwiseGradAVX2x16_5 is the depthwise weight gradient kernel for 5 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX2x16_5(c *gradCall)
+
+// depthwiseGradAVX2x16_6 is the depthwise weight gradient kernel for 6 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX2x16_6(c *gradCall)
+
 // peakAVX2 does 48*n fused multiply-adds of whole vectors.
 func peakAVX2(n int)
 
@@ -221,6 +251,36 @@ func triadAVX2(dst *float32, a *float32, b *float32, s float32, n int)
 //
 //go:noescape
 func depthwiseAVX512x16(c *tileCall)
+
+// depthwiseGradAVX512x16_1 is the depthwise weight gradient kernel for 1 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX512x16_1(c *gradCall)
+
+// depthwiseGradAVX512x16_2 is the depthwise weight gradient kernel for 2 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX512x16_2(c *gradCall)
+
+// depthwiseGradAVX512x16_3 is the depthwise weight gradient kernel for 3 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX512x16_3(c *gradCall)
+
+// depthwiseGradAVX512x16_4 is the depthwise weight gradient kernel for 4 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX512x16_4(c *gradCall)
+
+// depthwiseGradAVX512x16_5 is the depthwise weight gradient kernel for 5 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX512x16_5(c *gradCall)
+
+// depthwiseGradAVX512x16_6 is the depthwise weight gradient kernel for 6 taps and 16 channels.
+//
+//go:noescape
+func depthwiseGradAVX512x16_6(c *gradCall)
 
 // peakAVX512 does 48*n fused multiply-adds of whole vectors.
 func peakAVX512(n int)

@@ -83,11 +83,17 @@ func grad(c *build.Context, t target, rows int) {
 	c.DECQ(runs)
 	c.JNZ(LabelRef("run"))
 
+	storeGradient(c, t, call, acc)
+	end(c)
+}
+
+// storeGradient writes the sums to dw, or adds them to it.
+func storeGradient(c *build.Context, t target, call reg.Register, acc [][]reg.VecVirtual) {
 	rowsOf := func(fn func(r int, p reg.Register)) {
 		p := load(c, call, gradDW)
-		for r := range rows {
+		for r := range acc {
 			fn(r, p)
-			if r+1 < rows {
+			if r+1 < len(acc) {
 				c.ADDQ(field(call, gradLDW), p)
 			}
 		}
@@ -105,5 +111,43 @@ func grad(c *build.Context, t target, rows int) {
 			c.VMOVUPS(a, t.row(p, v))
 		}
 	})
+}
+
+// depthwiseGrad is the weight gradient of rows taps and 16 channels of a
+// depthwise convolution over one table of pixels.
+func depthwiseGrad(c *build.Context, t target, rows int) {
+	call := function(c, fmt.Sprintf("depthwiseGrad%s_%d", t.name, rows), "gradCall",
+		fmt.Sprintf("is the depthwise weight gradient kernel for %d taps and 16 channels.", rows))
+	acc := t.block(c, rows)
+	zero(c, acc)
+	x, zeros, off := load(c, call, gradX), load(c, call, gradDY2), load(c, call, gradOff)
+	dy, step, n := load(c, call, gradDY), load(c, call, gradStep), load(c, call, gradRuns)
+	s := load(c, call, gradN)
+	s3, s5 := c.GP64(), c.GP64()
+	c.LEAQ(Mem{Base: s, Index: s, Scale: 2}, s3)
+	c.LEAQ(Mem{Base: s, Index: s, Scale: 4}, s5)
+	table := []Mem{{Base: off}, {Base: off, Index: s, Scale: 1}, {Base: off, Index: s, Scale: 2},
+		{Base: off, Index: s3, Scale: 1}, {Base: off, Index: s, Scale: 4}, {Base: off, Index: s5, Scale: 1}}
+	c.Label("pixel")
+	g := make([]reg.VecVirtual, t.vecs())
+	for v := range g {
+		g[v] = t.vec(c)
+		c.VMOVUPS(t.row(dy, v), g[v])
+	}
+	for r := range acc {
+		p := c.GP64()
+		c.MOVQ(table[r], p)
+		c.TESTQ(p, p)
+		c.LEAQ(Mem{Base: x, Index: p, Scale: 4}, p)
+		c.CMOVQLT(zeros, p)
+		for v, a := range acc[r] {
+			c.VFMADD231PS(t.row(p, v), g[v], a)
+		}
+	}
+	c.ADDQ(step, dy)
+	c.ADDQ(Imm(8), off)
+	c.DECQ(n)
+	c.JNZ(LabelRef("pixel"))
+	storeGradient(c, t, call, acc)
 	end(c)
 }

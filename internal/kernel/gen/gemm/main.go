@@ -41,6 +41,9 @@ func generate(c *build.Context) {
 	for _, t := range targets {
 		if t.panels == 1 {
 			depthwise(c, t)
+			for rows := 1; rows <= gradRows; rows++ {
+				depthwiseGrad(c, t, rows)
+			}
 			peak(c, t)
 			triad(c, t)
 		}

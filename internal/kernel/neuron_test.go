@@ -247,6 +247,24 @@ func TestAccumulateAndCountSpikes(t *testing.T) {
 	})
 }
 
+func TestFireDoesNotAllocate(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		const rows, c = 5, 43
+		counts, cum := make([]uint8, rows*c), make([]int32, rows*c)
+		v, current, offset := make([]float32, rows*c), make([]float32, rows*c), make([]float32, c)
+		if n := testing.AllocsPerRun(10, func() {
+			Fire(counts, v, current, 0.5, 4)
+			FireOffset(counts, v, current, offset, 0.5, 4)
+			AccumulateCounts(cum, counts)
+			CountSpikes(counts)
+			AddTo(v, current)
+			Dot(v, current)
+		}); n != 0 {
+			t.Errorf("%v allocations, want none", n)
+		}
+	})
+}
+
 // FuzzFire compares every instruction set with the definition on arbitrary bits.
 func FuzzFire(f *testing.F) {
 	f.Add([]byte{0, 0, 128, 63, 0, 0, 0, 0}, float32(0.5), uint8(4), uint8(0))

@@ -34,20 +34,20 @@ func PoolOut(size, kernel, stride, padBefore, padAfter int, ceil bool) int {
 	return out
 }
 
-// Validate reports sizes that are not positive, and windows that hold no
-// element of the input.
+// Validate returns an error unless every size is at least 1 (N and paddings at
+// least 0) and every window holds an element of the input.
 func (s PoolShape) Validate() error {
-	for _, v := range []struct {
-		name string
-		n    int
-	}{{"n", s.N}, {"h", s.H}, {"w", s.W}, {"c", s.C}, {"kh", s.KH}, {"kw", s.KW}, {"stride h", s.StrideH},
-		{"stride w", s.StrideW}, {"out h", s.OutH}, {"out w", s.OutW}} {
-		if v.n < 1 {
-			return fmt.Errorf("pooling: %s is %d, want at least 1", v.name, v.n)
+	for _, v := range [...]struct {
+		name     string
+		n, least int
+	}{
+		{"N", s.N, 0}, {"H", s.H, 1}, {"W", s.W, 1}, {"C", s.C, 1}, {"KH", s.KH, 1}, {"KW", s.KW, 1},
+		{"StrideH", s.StrideH, 1}, {"StrideW", s.StrideW, 1}, {"OutH", s.OutH, 1}, {"OutW", s.OutW, 1},
+		{"PadTop", s.PadTop, 0}, {"PadLeft", s.PadLeft, 0}, {"PadBottom", s.PadBottom, 0}, {"PadRight", s.PadRight, 0},
+	} {
+		if v.n < v.least || v.n > 1<<31 {
+			return fmt.Errorf("pooling: %s is %d, want %d to 2^31", v.name, v.n, v.least)
 		}
-	}
-	if s.PadTop < 0 || s.PadLeft < 0 || s.PadBottom < 0 || s.PadRight < 0 {
-		return fmt.Errorf("pooling: negative padding %d, %d, %d, %d", s.PadTop, s.PadLeft, s.PadBottom, s.PadRight)
 	}
 	if s.PadTop >= s.KH || (s.OutH-1)*s.StrideH-s.PadTop >= s.H {
 		return fmt.Errorf("pooling: %d output rows: a window of kernel %d, stride %d, padding %d lies outside the %d rows",
@@ -197,8 +197,8 @@ func avgWindow(y, plane []float32, w int, win window, divisor float32) {
 }
 
 // AvgPoolBackward overwrites dx with the gradient of AvgPool at its input:
-// every element of dy, divided by its window's divisor, goes to the whole
-// window. Sums run in the order of the output.
+// every element of dy, times the reciprocal of its window's divisor, goes to the
+// whole window. Sums run in the order of the output.
 func AvgPoolBackward(p *parallel.Pool, s PoolShape, dy, dx []float32, countPad bool) {
 	s.check("AvgPoolBackward", len(dx), len(dy))
 	p.For(s.N, func(n int) {
@@ -208,10 +208,7 @@ func AvgPoolBackward(p *parallel.Pool, s PoolShape, dy, dx []float32, countPad b
 		for oh := range s.OutH {
 			for ow := range s.OutW {
 				at := n*s.out() + (oh*s.OutW+ow)*s.C
-				d := s.divisor(oh, ow, countPad)
-				for ch, g := range dy[at : at+s.C] {
-					share[ch] = g / d
-				}
+				Scale(share, dy[at:at+s.C], 1/s.divisor(oh, ow, countPad))
 				win := s.window(oh, ow)
 				for h := range win.kh {
 					lo := ((win.h+h)*s.W + win.w) * s.C

@@ -77,6 +77,7 @@ func TestPoolShapeRefusesEmptyWindows(t *testing.T) {
 		"no stride":                 func(s *PoolShape) { s.StrideW = 0 },
 		"negative padding":          func(s *PoolShape) { s.PadBottom = -1 },
 		"no channels":               func(s *PoolShape) { s.C = 0 },
+		"negative batch":            func(s *PoolShape) { s.N = -1 },
 	} {
 		s := good
 		edit(&s)
@@ -84,6 +85,14 @@ func TestPoolShapeRefusesEmptyWindows(t *testing.T) {
 			t.Errorf("%s: no error for %+v", name, s)
 		}
 	}
+}
+
+func TestPoolOfNoSamples(t *testing.T) {
+	s := poolShapes[0].with(8)
+	s.N = 0
+	MaxPool(nil, s, nil, nil, nil)
+	AvgPoolBackward(nil, s, nil, nil, true)
+	MaxPoolCounts(nil, s, nil, nil, nil, nil)
 }
 
 func TestMaxPool(t *testing.T) {
@@ -281,7 +290,7 @@ func TestMaxPoolCountsIsExact(t *testing.T) {
 	defer pool.Close()
 	eachISA(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			s := rapid.SampledFrom(poolShapes).Draw(t, "shape").with(rapid.SampledFrom([]int{1, 3, 8, 12, 32, 41}).Draw(t, "channels"))
+			s := rapid.SampledFrom(poolShapes).Draw(t, "shape").with(rapid.SampledFrom([]int{1, 3, 8, 12, 27, 32, 41, 56}).Draw(t, "channels"))
 			limit := rapid.IntRange(1, 255).Draw(t, "maxSpike")
 			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 			cum, top := make([]int32, s.N*s.in()), make([]int32, s.N*s.out())

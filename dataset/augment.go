@@ -72,6 +72,7 @@ type augmenter struct {
 	Augment
 	h, w, c int
 	float   []float32 // h*w*c
+	padded  []float32 // (h+2)*(w+2)*c, border 0; made when first needed
 	raw     []byte    // h*w*c
 	pil     imageOps
 }
@@ -165,50 +166,41 @@ func (g *augmenter) cutout(img []float32, cy, cx int) {
 // as seen), enlarges it by scale and moves it by dx, dy pixels to the right
 // and down. Bilinear between pixel centres, 0 outside.
 func (g *augmenter) affine(img []float32, angle, scale, dx, dy float64) {
+	// A border of zeros makes every position in sight have four neighbours.
+	stride := (g.w + 2) * g.c
+	if g.padded == nil {
+		g.padded = make([]float32, (g.h+2)*stride)
+	}
+	for y := range g.h {
+		copy(g.padded[(y+1)*stride+g.c:], img[y*g.w*g.c:(y+1)*g.w*g.c])
+	}
 	sin, cos := math.Sincos(angle * math.Pi / 180)
 	// From an output position, relative to the centre, back to the input.
 	xx, xy := float32(cos/scale), float32(-sin/scale)
 	yx, yy := float32(sin/scale), float32(cos/scale)
 	cx, cy := float32(g.w-1)/2, float32(g.h-1)/2
-	mx, my := float32(dx), float32(dy)
+	right, bottom := float32(g.w+1), float32(g.h+1)
 	for y := range g.h {
-		v := float32(y) - cy - my
+		v := float32(y) - cy - float32(dy)
+		rowX, rowY := float32(xy*v)+cx+1, float32(yy*v)+cy+1
 		for x := range g.w {
-			u := float32(x) - cx - mx
-			sx := float32(xx*u) + float32(xy*v) + cx
-			sy := float32(yx*u) + float32(yy*v) + cy
-			out := g.float[(y*g.w+x)*g.c : (y*g.w+x+1)*g.c]
-			g.bilinear(img, sy, sx, out)
-		}
-	}
-	copy(img, g.float)
-}
-
-// bilinear interpolates img at (sy, sx), in units of pixel centres.
-func (g *augmenter) bilinear(img []float32, sy, sx float32, out []float32) {
-	clear(out)
-	if !(sx > -1 && sx < float32(g.w) && sy > -1 && sy < float32(g.h)) {
-		return
-	}
-	x0, y0 := int(sx+1)-1, int(sy+1)-1 // floor for values above -1
-	fx, fy := sx-float32(x0), sy-float32(y0)
-	for k := range 4 {
-		y, x, weight := y0+k>>1, x0+k&1, float32(1)
-		if k>>1 == 1 {
-			weight = fy
-		} else {
-			weight = 1 - fy
-		}
-		if k&1 == 1 {
-			weight *= fx
-		} else {
-			weight *= 1 - fx
-		}
-		if weight == 0 || y < 0 || y >= g.h || x < 0 || x >= g.w {
-			continue
-		}
-		for ch := range out {
-			out[ch] += float32(weight * img[(y*g.w+x)*g.c+ch])
+			u := float32(x) - cx - float32(dx)
+			sx, sy := float32(xx*u)+rowX, float32(yx*u)+rowY // in the padded image
+			out := img[(y*g.w+x)*g.c : (y*g.w+x+1)*g.c]
+			if !(sx >= 0 && sx < right && sy >= 0 && sy < bottom) {
+				clear(out)
+				continue
+			}
+			x0, y0 := int(sx), int(sy)
+			fx, fy := sx-float32(x0), sy-float32(y0)
+			at := y0*stride + x0*g.c
+			top := g.padded[at : at+2*g.c]
+			low := g.padded[at+stride : at+stride+2*g.c]
+			for ch := range out {
+				t := top[ch] + float32(fx*(top[ch+g.c]-top[ch]))
+				l := low[ch] + float32(fx*(low[ch+g.c]-low[ch]))
+				out[ch] = t + float32(fy*(l-t))
+			}
 		}
 	}
 }

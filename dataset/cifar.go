@@ -80,7 +80,7 @@ func openCIFAR(d Description, dir, split string) (Dataset, error) {
 		if v.python {
 			err = m.addPickle(b, d.Classes)
 		} else {
-			err = m.addRecords(b, d.Classes)
+			err = m.addRecords(b, d.Classes, cifarPixels)
 		}
 		if err != nil {
 			return nil, err
@@ -113,13 +113,13 @@ func findCIFAR(d Description, dir string) (cifarVersion, store, error) {
 }
 
 // addRecords adds the samples of a binary file: for each the label (CIFAR-100:
-// the coarse label, then the fine one), then the pixels.
-func (m *memory) addRecords(b blob, classes int) error {
+// the coarse label, then the fine one), then so many pixels.
+func (m *memory) addRecords(b blob, classes, pixels int) error {
 	labels := 1
 	if classes == 100 {
 		labels = 2
 	}
-	record := labels + cifarPixels
+	record := labels + pixels
 	n := len(b.data) / record
 	if rest := len(b.data) % record; rest != 0 {
 		return fileerr.New(b.path, int64(n*record), "%d bytes behind %d records of %d: truncated, or trailing bytes", rest, n, record)
@@ -127,7 +127,7 @@ func (m *memory) addRecords(b blob, classes int) error {
 	if n == 0 {
 		return fileerr.New(b.path, 0, "empty, want records of %d bytes", record)
 	}
-	m.pixels = slices.Grow(m.pixels, n*cifarPixels)
+	m.pixels = slices.Grow(m.pixels, n*pixels)
 	for i := range n {
 		r := b.data[i*record : (i+1)*record]
 		if labels == 2 && r[0] >= 20 {

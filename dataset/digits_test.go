@@ -5,7 +5,9 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 	"testing"
@@ -89,5 +91,48 @@ func checkStatistics(t *testing.T, ds Dataset) {
 	std := math.Sqrt(squares/n - mean*mean)
 	if in := ds.Info(); math.Abs(mean-float64(in.Mean[0])) > 1e-5 || math.Abs(std-float64(in.Std[0])) > 1e-5 {
 		t.Errorf("mean %.6f std %.6f of the pixels, Info says %.6f %.6f", mean, std, in.Mean[0], in.Std[0])
+	}
+}
+
+// The complete MNIST, where scripts/fetch-mnist.sh has put it into
+// $ADAFIRE_DATA/mnist.
+func TestCompleteMNIST(t *testing.T) {
+	if _, err := Open("mnist", "", "test"); errors.Is(err, fs.ErrNotExist) {
+		t.Skip(err)
+	}
+	r, err := Check("mnist", "")
+	if err != nil || !r.OK() {
+		t.Fatalf("report %+v, error %v", r, err)
+	}
+	for k, want := range [][]int{
+		{5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949},
+		{980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009},
+	} {
+		if got := r.Splits[k].PerClass; !slices.Equal(got, want) {
+			t.Errorf("%s: digits per class %v, want %v", r.Splits[k].Split, got, want)
+		}
+	}
+	// The embedded digits are the first 10,000 and every fifth test digit.
+	for _, split := range []string{"train", "test"} {
+		whole, err := Open("mnist", "", split)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := Open("digits", "", split)
+		if err != nil {
+			t.Fatal(err)
+		}
+		step := map[string]int{"train": 1, "test": 5}[split]
+		a, b := make([]float32, 784), make([]float32, 784)
+		for i := range part.Len() {
+			ya, err1 := part.Sample(i, a)
+			yb, err2 := whole.Sample(i*step, b)
+			if err := errors.Join(err1, err2); err != nil {
+				t.Fatal(err)
+			}
+			if ya != yb || !slices.Equal(a, b) {
+				t.Fatalf("%s: embedded digit %d is not digit %d of MNIST", split, i, i*step)
+			}
+		}
 	}
 }

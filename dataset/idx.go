@@ -106,11 +106,8 @@ func readIDX(path string, r io.Reader, size int64, gz bool, ndim int) (*idxArray
 		return nil, shortIDX(path, at+int64(len(data)), err, "truncated: header promises %d values, %d follow", n, len(data))
 	}
 	var one [1]byte
-	switch k, err := io.ReadFull(r, one[:]); {
-	case k > 0:
-		return nil, fileerr.New(path, at+n, "trailing bytes after %d values", n)
-	case !errors.Is(err, io.EOF): // among them a wrong gzip checksum
-		return nil, shortIDX(path, at+n, err, "trailing bytes")
+	if _, err := io.ReadFull(r, one[:]); !errors.Is(err, io.EOF) { // nil, or a wrong gzip checksum
+		return nil, shortIDX(path, at+n, err, "trailing bytes after %d values", n)
 	}
 	return &idxArray{path: path, dims: dims, data: data, sum: hex.EncodeToString(h.Sum(nil))}, nil
 }

@@ -105,6 +105,34 @@ func TestLoaderIsDeterministic(t *testing.T) {
 	}
 }
 
+// What happens to a sample depends on its index, not on its batch.
+func TestAugmentationIgnoresBatches(t *testing.T) {
+	ds := synthetic(30, 16, 16, 3, 5)
+	images := func(size int, shuffle bool) map[int][]float32 {
+		opts := LoaderOptions{BatchSize: size, Shuffle: shuffle, Seed: 3, Augment: everything.Augment}
+		l, err := NewLoader(ds, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[int][]float32{}
+		for b, err := range l.Epoch(t.Context(), 1, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, i := range b.Index {
+				out[i] = slices.Clone(b.X.Rows(k, k+1).Data)
+			}
+		}
+		return out
+	}
+	a, b := images(7, true), images(4, false)
+	for i := range ds.Len() {
+		if !slices.Equal(a[i], b[i]) {
+			t.Errorf("sample %d differs in another batch", i)
+		}
+	}
+}
+
 func TestLoaderCoversEachSampleOnce(t *testing.T) {
 	ds := synthetic(23, 4, 4, 1, 3)
 	for _, tc := range []struct {

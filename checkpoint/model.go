@@ -43,7 +43,7 @@ type Model struct {
 	Provenance Provenance
 
 	// Extra holds further tensors. Their names begin with "optim." (optimiser
-	// state), "ema." (averaged weights), "snn." (thresholds, initial potentials)
+	// state), "ema." (averaged weights), "best." (the best so far), "snn." (thresholds, initial potentials)
 	// or "calib." (calibration under way).
 	Extra map[string]*tensor.Tensor
 }
@@ -64,7 +64,7 @@ type Provenance struct {
 }
 
 // extraPrefixes begin the names of tensors that are no parameters of the graph.
-var extraPrefixes = []string{"optim.", "ema.", "snn.", "calib."}
+var extraPrefixes = []string{"optim.", "ema.", "best.", "snn.", "calib."}
 
 func isExtra(name string) bool {
 	return slices.ContainsFunc(extraPrefixes, func(p string) bool {

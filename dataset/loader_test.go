@@ -5,9 +5,9 @@ import (
 	"errors"
 	"hash/fnv"
 	"math"
-	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"unsafe"
 )
 
@@ -199,7 +199,8 @@ func TestLoaderNormalises(t *testing.T) {
 	}
 }
 
-// Nothing runs on after the loop, however it ends.
+// Nothing runs on after the loop, however it ends: a synctest bubble fails if
+// goroutines are left behind.
 func TestLoaderStops(t *testing.T) {
 	opts := everything
 	opts.Workers, opts.Prefetch = 4, 6
@@ -207,42 +208,27 @@ func TestLoaderStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := runtime.NumGoroutine()
-	for range l.Epoch(t.Context(), 0, 0) {
-		break
-	}
-	// WaitGroup.Go counts down just before its goroutine ends, so give the
-	// scheduler a chance to take the last step.
-	settled := func() bool {
-		for range 1000 {
-			if runtime.NumGoroutine() <= before {
-				return true
-			}
-			runtime.Gosched()
+	synctest.Test(t, func(t *testing.T) {
+		for range l.Epoch(t.Context(), 0, 0) {
+			break
 		}
-		return false
-	}
-	if !settled() {
-		t.Errorf("%d goroutines after a break, %d before", runtime.NumGoroutine(), before)
-	}
-
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	steps := 0
-	var last error
-	for _, err := range l.Epoch(ctx, 0, 0) {
-		steps++
-		last = err
-		cancel()
-	}
-	if steps != 2 || !errors.Is(last, context.Canceled) {
-		t.Errorf("cancelled in the first step: %d steps, last error %v", steps, last)
-	}
-	if !settled() {
-		t.Errorf("%d goroutines after cancelling, %d before", runtime.NumGoroutine(), before)
-	}
-	if n := len(l.free); n > 7 {
-		t.Errorf("%d batch buffers for a prefetch of 6", n)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		steps := 0
+		var last error
+		for _, err := range l.Epoch(ctx, 0, 0) {
+			steps++
+			last = err
+			cancel()
+		}
+		if steps != 2 || !errors.Is(last, context.Canceled) {
+			t.Errorf("cancelled in the first step: %d steps, last error %v", steps, last)
+		}
+	})
+	if n := len(l.free); n != 7 {
+		t.Errorf("%d batch buffers for a prefetch of 6, want 7", n)
 	}
 }
 

@@ -16,9 +16,7 @@ func StandardError(p float64, n int) float64 {
 // there already are replaced; nothing is derived from a zero denominator.
 func (r *Result) Derive() {
 	r.Schema = Schema
-	if r.SNN == nil {
-		r.SNN = []SNN{}
-	}
+	r.SNN = withLists(r.SNN)
 	if r.Energy.Profile != "" {
 		r.Energy.Note = EnergyNote
 		r.Energy.BreakEven = ratio(r.Energy.MACPJ, r.Energy.ACPJ)
@@ -26,12 +24,6 @@ func (r *Result) Derive() {
 	r.ANN.derive(r.Dataset.Test)
 	for i := range r.SNN {
 		s := &r.SNN[i]
-		if s.MaxSpike == nil {
-			s.MaxSpike = []int{}
-		}
-		if s.Layers == nil {
-			s.Layers = []Layer{}
-		}
 		s.derive(r.Dataset.Test)
 		s.EnergyRatio = ratio(s.EnergyPJ, r.ANN.EnergyPJ)
 		s.SpikesPerSyn = ratio(s.SOPs, float64(r.Network.MACs)-s.MACs)
@@ -49,9 +41,9 @@ func (m *Metrics) derive(samples int) {
 	}
 }
 
-// ratio returns a/b, 0 where that is no finite positive number.
+// ratio returns a/b, 0 where that is no positive number a result can hold.
 func ratio(a, b float64) float64 {
-	if !(b > 0) || !(a > 0) || math.IsInf(a/b, 0) {
+	if !(b > 0) || !(a > 0) || a/b > maxAmount {
 		return 0
 	}
 	return a / b

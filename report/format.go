@@ -45,6 +45,17 @@ func energy(pj float64) string { return scaled(pj, []string{"pJ", "nJ", "µJ", "
 // percent formats a fraction.
 func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 2, 64) + " %" }
 
+// share formats a fraction of a whole.
+func share(v float64) string { return strconv.FormatFloat(100*v, 'f', 1, 64) + " %" }
+
+// steps formats a mean number of timesteps.
+func steps(v float64) string {
+	if v == math.Trunc(v) {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return significant(v)
+}
+
 // points formats a difference of fractions in percentage points, with sign.
 func points(v float64) string {
 	s := strconv.FormatFloat(100*v, 'f', 2, 64)

@@ -23,9 +23,7 @@ func WriteJSON(w io.Writer, r Result) error {
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("result: %w", err)
 	}
-	if r.SNN == nil {
-		r.SNN = []SNN{} // programs read a list, never null
-	}
+	r.SNN = withLists(r.SNN)
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
@@ -35,6 +33,21 @@ func WriteJSON(w io.Writer, r Result) error {
 	}
 	_, err := w.Write(buf.Bytes())
 	return err
+}
+
+// withLists returns a copy whose required lists are empty instead of nil:
+// programs read a list, never null.
+func withLists(in []SNN) []SNN {
+	out := append([]SNN{}, in...)
+	for i := range out {
+		if out[i].MaxSpike == nil {
+			out[i].MaxSpike = []int{}
+		}
+		if out[i].Layers == nil {
+			out[i].Layers = []Layer{}
+		}
+	}
+	return out
 }
 
 // ReadResult reads a result file. It is strict: unknown, repeated or wrongly

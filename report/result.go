@@ -133,7 +133,7 @@ type ANN struct {
 type ANNLayer struct {
 	Name     string  `json:"name"`
 	Op       string  `json:"op"`
-	Shape    []int   `json:"shape"` // of the output, per sample
+	Shape    []int   `json:"shape,omitempty"` // of the output, per sample
 	MACs     int64   `json:"macs_per_sample"`
 	EnergyPJ float64 `json:"energy_pj_per_sample"`
 }

@@ -78,7 +78,7 @@ func WriteTable(w io.Writer, r Result) error {
 	for i := range r.SNN {
 		s := &r.SNN[i]
 		_, v, ok := s.Primary()
-		g.rows = append(g.rows, []string{s.Name, fmt.Sprint(s.Timesteps), significant(s.AvgTimesteps), dash(percent(v), ok),
+		g.rows = append(g.rows, []string{s.Name, fmt.Sprint(s.Timesteps), steps(s.AvgTimesteps), dash(percent(v), ok),
 			standardErrorText(s.Metrics), dash(points(v-ann), ok && annOK), count(s.Spikes), count(s.SOPs), count(s.MACs),
 			energy(s.EnergyPJ), dash(significant(s.EnergyRatio), s.EnergyRatio > 0)})
 	}
@@ -111,7 +111,7 @@ func layerRow(l *Layer, total bool) []string {
 		dash(significant(l.ThresholdMean), l.ThresholdMean > 0), dash(significant(l.ThresholdMin), l.ThresholdMin > 0),
 		dash(significant(l.ThresholdMax), l.ThresholdMax > 0),
 		dash(count(l.Spikes), neurons), dash(count(l.Events), neurons), dash(significant(l.Density), neurons),
-		count(l.SOPs), count(l.MACs), energy(l.EnergyPJ), percent(l.EnergyShare),
+		count(l.SOPs), count(l.MACs), energy(l.EnergyPJ), share(l.EnergyShare),
 		dash(count(float64(l.ANNMACs)), l.ANNMACs > 0), dash(energy(l.ANNEnergyPJ), l.ANNEnergyPJ > 0),
 		dash(significant(l.EnergyRatio), l.EnergyRatio > 0),
 	}

@@ -18,6 +18,7 @@ const (
 	maxLayers    = 10000
 	maxTimesteps = 1024
 	maxBurst     = 255
+	maxAmount    = 1e30 // of counts, energies and times: room for ratios of them
 )
 
 // A checker collects the first defect.
@@ -47,8 +48,8 @@ func (c *checker) name(field, s string, required bool) {
 
 // amount checks numbers that are counts, energies or times.
 func (c *checker) amount(field string, v float64) {
-	if !(v >= 0) || math.IsInf(v, 0) {
-		c.failf("%s is %g, want a finite number of at least 0", field, v)
+	if !(v >= 0 && v <= maxAmount) {
+		c.failf("%s is %g, want a number in 0 to %g", field, v, float64(maxAmount))
 	}
 }
 
@@ -192,8 +193,8 @@ func (s *SNN) check(c *checker, at string) {
 	if s.Agreement != nil {
 		c.fraction(at+"agreement", *s.Agreement)
 	}
-	if !(s.AvgTimesteps > 0 && s.AvgTimesteps <= float64(s.Timesteps)) {
-		c.failf("%savg_timesteps is %g, want above 0 and at most T = %d", at, s.AvgTimesteps, s.Timesteps)
+	if !(s.AvgTimesteps >= 1 && s.AvgTimesteps <= float64(s.Timesteps)) {
+		c.failf("%savg_timesteps is %g, want 1 to T = %d", at, s.AvgTimesteps, s.Timesteps)
 	}
 	c.fraction(at+"density", s.Density)
 	for _, f := range []struct {

@@ -329,7 +329,7 @@ func (d *gradient) packTiles(sc *gradScratch, b *gradBlock, g, t0, t1 int) {
 				}
 				src := d.x[(((b.n+n)*s.H+iy)*s.W+ix)*s.Cin+g*cing+t0*gradRows:]
 				for t := range full {
-					*(*[gradRows]float32)(unsafe.Pointer(at(dst, t*plane))) = [gradRows]float32(src)
+					copyTile(at(dst, t*plane), (*[gradRows]float32)(src))
 					src = src[gradRows:]
 				}
 				if full < t1-t0 {
@@ -338,6 +338,22 @@ func (d *gradient) packTiles(sc *gradScratch, b *gradBlock, g, t0, t1 int) {
 			}
 		}
 	}
+}
+
+// copyTile and copyPanel are assignments of arrays, which the compiler would
+// make a call of memmove each.
+func copyTile(dst *float32, src *[gradRows]float32) {
+	d, s := (*[gradRows / 2]uint64)(unsafe.Pointer(dst)), (*[gradRows / 2]uint64)(unsafe.Pointer(src))
+	a, b, c := s[0], s[1], s[2]
+	d[0], d[1], d[2] = a, b, c
+}
+
+func copyPanel(dst *float32, src *[panelCols]float32) {
+	type half = [panelCols / 4]uint64
+	d, s := (*half)(unsafe.Pointer(dst)), (*half)(unsafe.Pointer(src))
+	d[0], d[1], d[2], d[3] = s[0], s[1], s[2], s[3]
+	d, s = (*half)(unsafe.Add(unsafe.Pointer(d), 32)), (*half)(unsafe.Add(unsafe.Pointer(s), 32))
+	d[0], d[1], d[2], d[3] = s[0], s[1], s[2], s[3]
 }
 
 // packGradient copies the gradients of a block, zero-padded to whole panels:
@@ -356,7 +372,7 @@ func (d *gradient) packGradient(sc *gradScratch, b *gradBlock, g, p0, p1 int) {
 				dst, px := &sc.dy[pos], src[q*s.Cout:]
 				pos += panelCols
 				for p := range full {
-					*(*[panelCols]float32)(unsafe.Pointer(at(dst, p*plane))) = [panelCols]float32(px)
+					copyPanel(at(dst, p*plane), (*[panelCols]float32)(px))
 					px = px[panelCols:]
 				}
 				if full < p1-p0 {

@@ -210,6 +210,7 @@ func (f fixed) GlyphBoxes(p *plot.Plot) []plot.GlyphBox {
 type level struct {
 	at, band float64
 	vertical bool
+	label    string // written above the line where there are several
 }
 
 // Plot implements plot.Plotter.
@@ -228,6 +229,11 @@ func (l level) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 	if l.at >= p.Y.Min && l.at <= p.Y.Max {
 		c.StrokeLine2(style, c.Min.X, y(l.at), c.Max.X, y(l.at))
+		if l.label != "" {
+			text := p.X.Tick.Label
+			text.Color, text.XAlign, text.YAlign = muted, draw.XLeft, draw.YBottom
+			c.FillText(text, vg.Point{X: c.Min.X + 4, Y: y(l.at) + 1}, l.label)
+		}
 	}
 }
 
@@ -269,6 +275,9 @@ func (g *drawing) annLevels(d *data, band bool) {
 			continue
 		}
 		l := level{at: v}
+		if len(d.results) > 1 {
+			l.label = shorten(inResult(d.results, i, "ANN"), 40)
+		}
 		if se := d.results[i].ANN.AccuracySE; band && se != nil {
 			l.band = 100 * *se
 		}
@@ -294,7 +303,7 @@ func (d *data) accuracy(near bool) (*drawing, error) {
 			return nil, nil // the full plot shows as much
 		}
 		low, high = from, to
-		g.chart, g.title = ChartClose, "The same, close to the ANN"
+		g.chart, g.title = ChartClose, capital(d.metric)+" close to the ANN"
 		g.caption = "The last three points below the ANN. The band is one standard error of the ANN's figure: differences within it say nothing."
 	} else {
 		margin := max(0.5, 0.05*(high-low))

@@ -26,7 +26,7 @@ var (
 )
 
 // maxDetailRows bounds the layer tables of the page; the files hold the rest.
-const maxDetailRows = 3000
+const maxDetailRows = 1200
 
 type page struct {
 	Title     string
@@ -235,7 +235,7 @@ func (d *data) lead() []string {
 	if ok && annOK && s.AccuracySE != nil && d.of.ANN.AccuracySE != nil {
 		noise := math.Hypot(*s.AccuracySE, *d.of.ANN.AccuracySE)
 		if math.Abs(v-ann) < 2*noise {
-			out = append(out, fmt.Sprintf("With %s test samples a difference of up to about %s points can be chance: this run does not tell the two apart.",
+			out = append(out, fmt.Sprintf("With %s test samples a difference of up to about %s points can be chance.",
 				integer(int64(d.of.Dataset.Test)), strings.TrimPrefix(points(2*noise), "+")))
 		}
 	}
@@ -467,6 +467,7 @@ func (p *page) addLayers(d *data) {
 
 func layerCells(s *SNN, title string) table {
 	t := table{Caption: "Layers of " + title + "; means per sample.", Head: slices.Clone(layerColumns)}
+	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) } // enough to sort by
 	raw := func(l *Layer) []string {
 		return []string{"", "", "", number(float64(l.Neurons)), number(float64(l.MaxSpike)), number(l.ThresholdMean), number(l.ThresholdMin),
 			number(l.ThresholdMax), number(l.Spikes), number(l.Events), number(l.Density), number(l.SOPs), number(l.MACs),

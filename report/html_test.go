@@ -256,7 +256,7 @@ func TestLargeResult(t *testing.T) {
 	if err := checkPage(page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Drawn are the first 24 of 60 settings", "Drawn are the first 120 of 200 layers", "44 more networks are in the result file only", "setting 59"} {
+	for _, want := range []string{"Drawn are the first 24 of 60 settings", "Drawn are the first 120 of 200 layers", "53 more networks are in the result file only", "setting 59"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}

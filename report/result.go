@@ -6,7 +6,7 @@
 //	res.Derive()
 //	err := report.WriteJSON(w, res)
 //	err = report.WriteTable(os.Stdout, res)
-//	err = report.WriteHTML(w, []report.Result{res}, report.HTMLOptions{})
+//	err = report.WriteHTML(w, []report.Result{res}, report.Options{})
 //
 // Accuracies and other shares are fractions in 0..1, energies are picojoule,
 // times seconds, and counts per sample are means over the data set.

@@ -175,7 +175,7 @@ func (linearTicks) Ticks(low, high float64) []plot.Tick {
 }
 
 // logTicks returns ticks at 1, 2 and 5 times powers of ten, fewer where the
-// range is wide.
+// range is wide and more where it is narrow.
 type logTicks struct{}
 
 // Ticks implements plot.Ticker.
@@ -185,8 +185,11 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 		return ticks
 	}
 	multiples := []float64{1, 2, 5}
-	if math.Log10(high/low) > 3 {
+	switch decades := math.Log10(high / low); {
+	case decades > 3:
 		multiples = multiples[:1]
+	case decades < 1:
+		multiples = []float64{1, 1.5, 2, 3, 4, 5, 7}
 	}
 	for e := math.Floor(math.Log10(low)); e <= math.Ceil(math.Log10(high)); e++ {
 		for _, m := range multiples {

@@ -157,6 +157,7 @@ func TestTicks(t *testing.T) {
 		{labels(linearTicks{}.Ticks(3, 3)), "3.00"},
 		{labels(logTicks{}.Ticks(0.04, 2.2)), "0.05 0.1 0.2 0.5 1 2"},
 		{labels(logTicks{}.Ticks(1e-3, 1e3)), "0.001 0.01 0.1 1 10 100 1e+03"},
+		{labels(logTicks{}.Ticks(0.22, 1.1)), "0.3 0.4 0.5 0.7 1"},
 	}
 	for i, test := range tests {
 		if test.got != test.want {

@@ -275,7 +275,7 @@ func (g *drawing) annLevels(d *data, band bool) {
 			continue
 		}
 		l := level{at: v}
-		if len(d.results) > 1 {
+		if len(d.results) > 1 && g.chart != ChartAccuracy { // there they would cover each other
 			l.label = shorten(inResult(d.results, i, "ANN"), 40)
 		}
 		if se := d.results[i].ANN.AccuracySE; band && se != nil {

@@ -56,7 +56,7 @@ func MoveMaxPool(g *Graph) int {
 	for {
 		uses := g.Consumers()
 		i := slices.IndexFunc(g.Nodes, func(act *Node) bool {
-			return IsActivation(act) && isMaxPool(act.Inputs[0]) && len(uses[act.Inputs[0]]) == 1 && !g.IsOutput(act.Inputs[0])
+			return isMonotone(act) && isMaxPool(act.Inputs[0]) && len(uses[act.Inputs[0]]) == 1 && !g.IsOutput(act.Inputs[0])
 		})
 		if i < 0 {
 			return moved
@@ -68,8 +68,18 @@ func MoveMaxPool(g *Graph) int {
 		pool.Op, act.Op = act.Op, pool.Op
 		pool.Name, act.Name = act.Name, pool.Name
 		pool.Params, act.Params = act.Params, pool.Params
+		pool.Shape = slices.Clone(pool.Inputs[0].Shape)
 		moved++
 	}
+}
+
+// isMonotone says whether n is an activation that never falls, so that it may
+// change places with a maximum.
+func isMonotone(n *Node) bool {
+	if op, ok := n.Op.(*LeakyReLU); ok {
+		return op.Alpha >= 0
+	}
+	return IsActivation(n)
 }
 
 func isMaxPool(n *Node) bool {

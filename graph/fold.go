@@ -7,8 +7,9 @@ import (
 )
 
 // FoldBatchNorm folds every batch normalisation that directly follows a
-// convolution, a transposed convolution or a fully connected layer into that
-// layer's weight and bias, and returns how many it folded. A normalisation
+// convolution, a transposed convolution or a fully connected layer (or one that
+// was folded into such a layer) into that layer's weight and bias, and returns
+// how many it folded. A normalisation
 // stays where another node (or an output of the graph) reads the layer's own
 // result, or where something lies between the two.
 //
@@ -31,7 +32,13 @@ func FoldBatchNorm(g *Graph) (folded int) {
 			continue
 		}
 		layer := bn.Inputs[0]
-		if len(uses[layer]) != 1 || g.IsOutput(layer) || !foldInto(layer, op, bn.Params) {
+		if len(uses[layer]) != 1 || g.IsOutput(layer) {
+			continue
+		}
+		if before := replaced[layer]; before != nil { // a folded normalisation
+			layer = before
+		}
+		if !foldInto(layer, op, bn.Params) {
 			continue
 		}
 		replaced[bn] = layer

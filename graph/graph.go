@@ -212,7 +212,11 @@ func (g *Graph) Infer() error {
 			}
 			shapes[i] = in.Shape
 		}
-		for role, t := range n.Params {
+		for _, role := range slices.Sorted(maps.Keys(n.Params)) {
+			t := n.Params[role]
+			if t == nil {
+				return fmt.Errorf("node %q (%s): parameter %q is nil: %w", n.Name, n.Kind(), role, ErrInvalid)
+			}
 			if count, err := tensor.Numel(t.Shape); err != nil || count != len(t.Data) {
 				return fmt.Errorf("node %q (%s): parameter %q has %d values for shape %v: %w",
 					n.Name, n.Kind(), role, len(t.Data), t.Shape, ErrInvalid)

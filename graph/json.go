@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 
@@ -185,6 +186,9 @@ func sameLength(name string, got, want json.RawMessage) error {
 	if json.Unmarshal(got, &g) != nil || len(g) != len(w) {
 		return fmt.Errorf("attribute %q is %s, want a list of %d: %w", name, got, len(w), ErrInvalid)
 	}
+	if slices.ContainsFunc(g, func(v json.RawMessage) bool { return bytes.Equal(v, []byte("null")) }) {
+		return fmt.Errorf("attribute %q is %s: %w", name, got, ErrInvalid)
+	}
 	return nil
 }
 
@@ -194,7 +198,7 @@ func strictJSON(data []byte, v any) error {
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
-	if d.More() {
+	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("data behind the object: %w", ErrInvalid)
 	}
 	return nil

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 )
@@ -76,7 +77,7 @@ func wantParams(p Params, required, optional []string) error {
 			return fmt.Errorf("parameter %q is missing", role)
 		}
 	}
-	for role := range p {
+	for _, role := range slices.Sorted(maps.Keys(p)) {
 		if !slices.Contains(required, role) && !slices.Contains(optional, role) {
 			return fmt.Errorf("unknown parameter %q", role)
 		}

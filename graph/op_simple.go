@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -43,7 +44,12 @@ func (*LeakyReLU) Kind() string { return "leaky_relu" }
 func (o *LeakyReLU) clone() Op  { c := *o; return &c }
 
 // InferShape returns the input's shape.
-func (o *LeakyReLU) InferShape(in []Shape, p Params) (Shape, error) { return sameShape(in, p) }
+func (o *LeakyReLU) InferShape(in []Shape, p Params) (Shape, error) {
+	if math.IsNaN(o.Alpha) || math.IsInf(o.Alpha, 0) {
+		return nil, fmt.Errorf("alpha %g: want a finite number", o.Alpha)
+	}
+	return sameShape(in, p)
+}
 
 // MaxPool2D takes the maximum over windows; padding never wins.
 type MaxPool2D struct {

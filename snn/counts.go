@@ -71,7 +71,7 @@ func (n *Network) costs() []wireCost {
 		return &cost[i]
 	}
 	for i, w := range n.plan.wires {
-		if w.emitter >= 0 && w.kind == counts && (graph.IsActivation(w.node) || isTimedMaxPool(w)) {
+		if w.kind == counts && (graph.IsActivation(w.node) || isTimedMaxPool(w)) {
 			of(w.node)
 			c := &cost[i]
 			for _, v := range [][]int64{c.sops, c.pool, c.residual} {
@@ -231,22 +231,26 @@ func (r *run) countOperations(w int, spikes []uint8) {
 	positions := wire.node.Shape.Positions()
 	channels := wire.size / positions
 	sums := grow(&r.scratch.sums, positions)
-	layer := &r.layers[wire.emitter]
-	for g := range r.samples {
-		clear(sums)
-		for t := range steps {
-			at := (g*steps + t) * wire.size
-			row := spikes[at : at+wire.size]
-			for i := range sums {
-				sums[i] += sumBytes(row[i*channels : (i+1)*channels])
+	lo := 0 // first channel of the emitter
+	for _, e := range wire.emitters {
+		layer := &r.layers[e.layer]
+		for g := range r.samples {
+			clear(sums)
+			for t := range steps {
+				at := (g*steps + t) * wire.size
+				row := spikes[at : at+wire.size]
+				for i := range sums {
+					sums[i] += sumBytes(row[i*channels+lo : i*channels+lo+e.channels])
+				}
+			}
+			for i, k := range sums {
+				layer.SOPs[g] += int64(k) * c.sops[i]
+				layer.ReadoutSOPs[g] += int64(k) * c.readout[i]
+				layer.PoolAdds[g] += int64(k) * c.pool[i]
+				layer.ResidualAdds[g] += int64(k) * c.residual[i]
 			}
 		}
-		for i, k := range sums {
-			layer.SOPs[g] += int64(k) * c.sops[i]
-			layer.ReadoutSOPs[g] += int64(k) * c.readout[i]
-			layer.PoolAdds[g] += int64(k) * c.pool[i]
-			layer.ResidualAdds[g] += int64(k) * c.residual[i]
-		}
+		lo += e.channels
 	}
 }
 

@@ -29,8 +29,9 @@ type fireStep struct {
 func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph.Node) *fireStep {
 	i := p.index[n]
 	w := p.wires[i]
-	l := &cfg.Layers[w.emitter]
-	f := &fireStep{layer: w.emitter, node: n, out: i, add: -1, maxSpike: uint8(l.MaxSpike)}
+	layer := w.emitters[0].layer
+	l := &cfg.Layers[layer]
+	f := &fireStep{layer: layer, node: n, out: i, add: -1, maxSpike: uint8(l.MaxSpike)}
 	switch cfg.Shift {
 	case ShiftInitial:
 		f.start = 0.5

@@ -150,7 +150,7 @@ func newFunction(n *graph.Node, in [][]float32, out []float32) (function, error)
 		l := newConv(n, in[0], out)
 		return func(p *parallel.Pool, k int, x [][]float32, y []float32) { l.apply(p, k, x[0], nil, y) }, nil
 	case *graph.ConvTranspose2D:
-		return newConvTranspose(n, op, in[0], out), nil
+		return newConvTranspose(n, op, in[0], out)
 	case *graph.BatchNorm:
 		a, b := op.Affine(n.Params)
 		scale, shift := make([]float32, len(a)), make([]float32, len(a))
@@ -228,7 +228,7 @@ func newFunction(n *graph.Node, in [][]float32, out []float32) (function, error)
 
 // newConvTranspose runs a transposed convolution as the backward pass of the
 // convolution it is the transpose of.
-func newConvTranspose(n *graph.Node, op *graph.ConvTranspose2D, in, out []float32) function {
+func newConvTranspose(n *graph.Node, op *graph.ConvTranspose2D, in, out []float32) (function, error) {
 	w := n.Weight()
 	h, wd, cin := n.Inputs[0].Shape.HWC()
 	oh, ow, cout := n.Shape.HWC()
@@ -241,6 +241,14 @@ func newConvTranspose(n *graph.Node, op *graph.ConvTranspose2D, in, out []float3
 		PadTop: op.Pad[0], PadLeft: op.Pad[1],
 		PadBottom: max(0, (h-1)*op.Stride[0]+op.Dilation[0]*(kh-1)+1-oh-op.Pad[0]),
 		PadRight:  max(0, (wd-1)*op.Stride[1]+op.Dilation[1]*(kw-1)+1-ow-op.Pad[1])}
+	s.N = 1
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("node %q (%s): %w", n.Name, n.Kind(), err)
+	}
+	if s.OutH() != h || s.OutW() != wd {
+		return nil, fmt.Errorf("node %q (%s): output_pad %v exceeds pad %v by a stride %v or more, which cannot run in a spiking network",
+			n.Name, n.Kind(), op.OutputPad, op.Pad, op.Stride)
+	}
 	mirrored := make([]float32, len(w.Data))
 	for k := range kh * kw {
 		for ci := range cin {
@@ -265,7 +273,7 @@ func newConvTranspose(n *graph.Node, op *graph.ConvTranspose2D, in, out []float3
 		if bias != nil {
 			kernel.AddBias(y, y, bias)
 		}
-	}
+	}, nil
 }
 
 func poolShape(n *graph.Node, kern, stride [2]int, pad graph.Pad) kernel.PoolShape {

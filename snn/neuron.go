@@ -47,7 +47,7 @@ func NewNeurons(l Layer, channels, count int, shift Shift, timesteps int) (*Neur
 	if timesteps < 1 || timesteps > MaxTimesteps {
 		return nil, fmt.Errorf("timesteps %d: want 1 to %d", timesteps, MaxTimesteps)
 	}
-	n := &Neurons{threshold: l.perChannel(channels), maxSpike: uint8(l.MaxSpike), v: make([]float32, count), scaled: make([]float32, count)}
+	n := &Neurons{threshold: slices.Clone(l.perChannel(channels)), maxSpike: uint8(l.MaxSpike), v: make([]float32, count), scaled: make([]float32, count)}
 	var start float32
 	switch shift {
 	case ShiftInitial:

@@ -23,12 +23,15 @@ type wire struct {
 	kind  wireKind
 	size  int // values per sample (and timestep)
 	scale []float32
-	// emitter is the index of the layer whose spikes travel here, -1 if none:
-	// the neurons themselves and the max pools behind them.
-	emitter int
-	readout bool // evaluated once, on the mean over time
-	mean    bool // a readout node reads the mean of this wire
+	// emitters are the layers whose spikes travel here as counts, with the
+	// channels they have; several behind a concat, none on other wires.
+	emitters []emitter
+	readout  bool // evaluated once, on the mean over time
+	mean     bool // a readout node reads the mean of this wire
 }
+
+// An emitter is a layer of neurons with a number of consecutive channels.
+type emitter struct{ layer, channels int }
 
 // A step of the plan produces one wire, for all timesteps of a group of samples.
 type step interface {
@@ -55,7 +58,7 @@ func compile(g *graph.Graph, cfg *Config) (*plan, error) {
 	p := &plan{index: make(map[*graph.Node]int, len(g.Nodes))}
 	for i, n := range g.Nodes {
 		p.index[n] = i
-		p.wires = append(p.wires, &wire{node: n, size: n.Shape.Numel(), emitter: -1})
+		p.wires = append(p.wires, &wire{node: n, size: n.Shape.Numel()})
 	}
 	p.steps = make([]step, len(p.wires))
 	p.input, p.output = p.index[inputs[0]], p.index[g.Outputs[0]]
@@ -90,7 +93,7 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 			default:
 				return fmt.Errorf("node %q: a %s cannot be replaced by spiking neurons yet", n.Name, n.Kind())
 			}
-			w.kind, w.emitter = counts, layer
+			w.kind, w.emitters = counts, []emitter{{layer, n.Shape.Channels()}}
 			layer++
 			continue
 		}
@@ -108,11 +111,10 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 		}
 		switch n.Op.(type) {
 		case *graph.MaxPool2D, *graph.GlobalMaxPool:
-			from := p.wires[p.index[n.Inputs[0]]]
 			if !all {
 				return fmt.Errorf("node %q: a %s of values that vary in time and are no spike counts cannot be converted exactly; it must follow a neuron", n.Name, n.Kind())
 			}
-			w.kind, w.emitter = counts, from.emitter
+			w.kind = counts
 		case *graph.Flatten, *graph.Concat, *graph.Identity, *graph.Dropout:
 			if all {
 				w.kind = counts
@@ -120,6 +122,11 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 		case *graph.Upsample:
 			if all && n.Op.(*graph.Upsample).Mode == "nearest" {
 				w.kind = counts
+			}
+		}
+		if _, flat := n.Op.(*graph.Flatten); w.kind == counts && !flat { // nothing asks behind a flatten
+			for _, in := range n.Inputs {
+				w.emitters = append(w.emitters, p.wires[p.index[in]].emitters...)
 			}
 		}
 	}
@@ -188,7 +195,7 @@ func (p *plan) chooseScales(g *graph.Graph, cfg *Config, uses map[*graph.Node][]
 			var s []float32
 			switch {
 			case graph.IsActivation(r):
-				l := p.wires[p.index[r]].emitter
+				l := p.wires[p.index[r]].emitters[0].layer
 				s = cfg.Layers[l].perChannel(r.Shape.Channels())
 			case r.Kind() == "add":
 				s = want[r]
@@ -208,7 +215,7 @@ func (p *plan) chooseScales(g *graph.Graph, cfg *Config, uses map[*graph.Node][]
 		switch {
 		case len(n.Inputs) == 0:
 		case graph.IsActivation(n):
-			w.scale = cfg.Layers[w.emitter].perChannel(n.Shape.Channels())
+			w.scale = cfg.Layers[w.emitters[0].layer].perChannel(n.Shape.Channels())
 		case freeScale(n):
 			w.scale = want[n]
 		default:

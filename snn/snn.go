@@ -138,6 +138,10 @@ func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor
 			return nil, err
 		}
 	}
+	if i := res.Logits.FirstNonFinite(); i >= 0 {
+		return nil, fmt.Errorf("node %q: output of sample %d, channel %d is %g: %w",
+			out.node.Name, i/out.size, i%out.node.Shape.Channels(), res.Logits.Data[i], ErrNotFinite)
+	}
 	return res, nil
 }
 

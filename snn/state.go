@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 
 	"github.com/adafire/adafire/tensor"
 )
@@ -60,14 +63,17 @@ func Decode(data []byte, tensors map[string]*tensor.Tensor) (*Config, error) {
 	if err := d.Decode(&s); err != nil {
 		return nil, fmt.Errorf("neuron settings: %w", err)
 	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("neuron settings: data behind the object")
+	}
 	c := &Config{Timesteps: s.Timesteps, Shift: s.Shift, MaxPool: s.MaxPool}
-	used := 0
+	used := make(map[string]bool, len(tensors))
 	get := func(node, what string) ([]float32, error) {
 		t := tensors[tensorName(node, what)]
 		if t == nil || len(t.Shape) != 1 {
 			return nil, fmt.Errorf("neuron settings: tensor %q is missing or no vector", tensorName(node, what))
 		}
-		used++
+		used[tensorName(node, what)] = true
 		return t.Data, nil
 	}
 	for _, j := range s.Layers {
@@ -76,7 +82,8 @@ func Decode(data []byte, tensors map[string]*tensor.Tensor) (*Config, error) {
 		if l.Threshold, err = get(j.Node, "threshold"); err != nil {
 			return nil, err
 		}
-		if (j.Threshold == "tensor") != (len(l.Threshold) == 1) && j.Threshold != "channel" {
+		// One channel makes one threshold in either mode.
+		if j.Threshold != "channel" && (j.Threshold != "tensor" || len(l.Threshold) != 1) {
 			return nil, fmt.Errorf("neuron settings: node %q: threshold mode %q with %d thresholds", j.Node, j.Threshold, len(l.Threshold))
 		}
 		if j.Initial {
@@ -86,8 +93,10 @@ func Decode(data []byte, tensors map[string]*tensor.Tensor) (*Config, error) {
 		}
 		c.Layers = append(c.Layers, l)
 	}
-	if used != len(tensors) {
-		return nil, fmt.Errorf("neuron settings: %d tensors for %d that the layers name", len(tensors), used)
+	for _, name := range slices.Sorted(maps.Keys(tensors)) {
+		if !used[name] {
+			return nil, fmt.Errorf("neuron settings: no layer names the tensor %q", name)
+		}
 	}
 	return c, nil
 }

@@ -3,6 +3,8 @@ package convert
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/graph"
@@ -11,8 +13,9 @@ import (
 	"github.com/adafire/adafire/tensor"
 )
 
-// LayerError is what calibration saw at one layer: the mean over channels of
-// |mean SNN output - mean ANN activation|, before and as corrected.
+// LayerError is what the last pass of light calibration saw at one layer, with
+// all earlier layers corrected and before it corrected this one: the mean over
+// channels of |mean SNN output - mean ANN activation|.
 type LayerError struct {
 	Node   string  `json:"node"`
 	Before float64 `json:"before"`
@@ -26,6 +29,9 @@ type LayerError struct {
 // with means over samples and positions of x (algorithms.md 4.1). It takes one
 // pass over the ANN and one over the SNN for each iteration. g is a prepared
 // graph; the corrected graph is returned and shares all other parameters.
+// Neurons whose current is no layer's alone (in a pre-activation network the
+// sum before them also goes on as the shortcut) get an affine node of their own
+// for the correction, named after them with the ending "_correction".
 // original is the graph whose activations are the target: the one before any
 // correction.
 func LightCalibration(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, cfg *snn.Config, x *tensor.Tensor, iterations int) (*graph.Graph, []LayerError, error) {
@@ -64,29 +70,70 @@ func LightCalibration(ctx context.Context, pool *parallel.Pool, original, g *gra
 	return g, report, nil
 }
 
-// addBias adds delta to the bias of the layer that drives the activation act.
+// addBias adds delta to the current of the activation named act: to the bias of
+// the layer that drives it, if that shifts this current and nothing else.
 func addBias(g *graph.Graph, act string, delta []float32) error {
-	n, err := snn.BiasNode(g.Node(act))
-	if err != nil {
-		return err
+	n := biasNode(g, g.Node(act))
+	if n == nil {
+		var err error
+		if n, err = insertAffine(g, g.Node(act)); err != nil {
+			return err
+		}
 	}
 	bias := make([]float32, len(delta))
-	if b := n.Bias(); b != nil {
-		copy(bias, b)
-	}
-	if len(n.Bias()) != 0 && len(n.Bias()) != len(delta) {
-		return fmt.Errorf("node %q: bias of %d values cannot take %d corrections of node %q", n.Name, len(n.Bias()), len(delta), act)
-	}
+	copy(bias, n.Bias())
 	for ch, d := range delta {
 		bias[ch] += d
 	}
-	params := graph.Params{}
-	for role, t := range n.Params {
-		params[role] = t
-	}
+	params := maps.Clone(n.Params)
 	params["bias"] = &tensor.Tensor{Shape: []int{len(bias)}, Data: bias}
 	n.Params = params
 	return nil
+}
+
+// biasNode returns the layer whose bias reaches the activation act unchanged at
+// every position, and nothing else; nil if there is none.
+func biasNode(g *graph.Graph, act *graph.Node) *graph.Node {
+	source, err := snn.BiasNode(act)
+	if err != nil || source.Shape.Channels() != act.Shape.Channels() {
+		return nil
+	}
+	uses := g.Consumers()
+	for n := source; n != act; n = uses[n][0] {
+		if len(uses[n]) != 1 || g.IsOutput(n) {
+			return nil
+		}
+		switch op := n.Op.(type) {
+		case *graph.AvgPool2D:
+			if op.CountIncludePad && op.Pad != (graph.Pad{}) {
+				return nil // less of the bias arrives at the border
+			}
+		case *graph.Flatten:
+			if n.Inputs[0].Shape.Positions() != 1 {
+				return nil
+			}
+		}
+	}
+	return source
+}
+
+// insertAffine puts a batch norm that changes nothing before the activation
+// act, to take corrections.
+func insertAffine(g *graph.Graph, act *graph.Node) (*graph.Node, error) {
+	name := act.Name + "_correction"
+	if g.Node(name) != nil {
+		return nil, fmt.Errorf("node %q: no layer takes its correction, and the name %q for one is taken", act.Name, name)
+	}
+	c := act.Shape.Channels()
+	mean, variance := tensor.New(c), tensor.New(c)
+	for ch := range variance.Data {
+		variance.Data[ch] = 0.75
+	}
+	n := &graph.Node{Name: name, Op: &graph.BatchNorm{Eps: 0.25}, Params: graph.Params{"mean": mean, "var": variance},
+		Inputs: []*graph.Node{act.Inputs[0]}, Shape: slices.Clone(act.Shape)}
+	act.Inputs = []*graph.Node{n}
+	g.Nodes = slices.Insert(g.Nodes, slices.Index(g.Nodes, act), n)
+	return n, nil
 }
 
 // PotentialCalibration sets the initial potential of every neuron, layer by

@@ -116,6 +116,16 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("maxspike %d of layer %d: want 1 to %d", k, i, snn.MaxBurst)
 		}
 	}
+	switch c.Shift {
+	case snn.ShiftInitial, snn.ShiftPerStep, snn.ShiftNone:
+	default:
+		return fmt.Errorf("shift %q: want %s, %s or %s", c.Shift, snn.ShiftInitial, snn.ShiftPerStep, snn.ShiftNone)
+	}
+	switch c.MaxPool {
+	case snn.MaxPoolExact, snn.MaxPoolPerStep:
+	default:
+		return fmt.Errorf("max pool rule %q: want %s or %s", c.MaxPool, snn.MaxPoolExact, snn.MaxPoolPerStep)
+	}
 	if c.Objective != ObjectiveRound && c.Objective != ObjectiveFloor {
 		return fmt.Errorf("objective %q: want %s or %s", c.Objective, ObjectiveRound, ObjectiveFloor)
 	}

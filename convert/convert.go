@@ -14,6 +14,7 @@ package convert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/adafire/adafire/graph"
@@ -28,7 +29,8 @@ type Result struct {
 	Graph *graph.Graph
 	SNN   *snn.Config
 	// Dead lists, per layer, the channels that never fired on the calibration
-	// samples; their threshold is the median of the layer's.
+	// samples (or whose percentile is 0); their threshold is the median of the
+	// layer's.
 	Dead map[string][]int
 	// Layers is what light calibration found, in order; nil without it.
 	Layers []LayerError
@@ -49,8 +51,8 @@ func Convert(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor
 	if err != nil {
 		return nil, err
 	}
-	if len(x.Shape) == 0 || x.Shape[0] == 0 {
-		return nil, fmt.Errorf("no calibration samples")
+	if err := checkSamples(x); err != nil {
+		return nil, err
 	}
 	theta, err := Thresholds(ctx, pool, prepared, first(x, cfg.Samples), cfg)
 	if err != nil {
@@ -73,6 +75,13 @@ func Convert(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor
 	return res, nil
 }
 
+func checkSamples(x *tensor.Tensor) error {
+	if len(x.Shape) == 0 || x.Shape[0] == 0 {
+		return errors.New("no calibration samples")
+	}
+	return nil
+}
+
 func first(x *tensor.Tensor, n int) *tensor.Tensor { return x.Rows(0, min(n, x.Shape[0])) }
 
 // Neurons is what Thresholds finds.
@@ -85,12 +94,18 @@ type Neurons struct {
 // the activations of the ANN on x (algorithms.md 3): pooled over all samples, or
 // batch by batch with an exponential average where cfg.Batches > 0.
 func Thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor.Tensor, cfg Config) (*Neurons, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
 	nodes := snn.Activations(g)
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("the network has no activation to replace by neurons")
 	}
 	if len(cfg.MaxSpikes) > 0 && len(cfg.MaxSpikes) != len(nodes) {
 		return nil, fmt.Errorf("%d burst limits for %d layers of neurons", len(cfg.MaxSpikes), len(nodes))
+	}
+	if err := checkSamples(x); err != nil {
+		return nil, err
 	}
 	batches := []*tensor.Tensor{x}
 	if cfg.Batches > 0 {
@@ -105,6 +120,7 @@ func Thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *ten
 		if err != nil {
 			return nil, err
 		}
+		o.first = b * cfg.BatchSize
 		all, err := o.collect(ctx, pool, &cfg)
 		if err != nil {
 			return nil, err

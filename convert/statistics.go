@@ -47,8 +47,8 @@ func (a *activations) bins(ch int) (mean []float32, count []uint32) {
 	return mean, count
 }
 
-// quantile is exact on kept values; on a histogram it is interpolated between
-// the means of bins, so off by at most a bin (1/4096 of the maximum).
+// quantile is exact on kept values; on a histogram every value counts as the
+// mean of its bin, so that it is off by at most a bin (1/4096 of the maximum).
 func (a *activations) quantile(ch int, fraction float64) float32 {
 	if a.values != nil {
 		return quantile(a.values[ch], a.total-int64(len(a.values[ch])), fraction)
@@ -58,18 +58,26 @@ func (a *activations) quantile(ch int, fraction float64) float32 {
 	for _, c := range count {
 		live += int64(c)
 	}
-	at := fraction * float64(a.total-1)
-	seen := float64(a.total - live) // zeros come first
-	if at < seen {
-		return 0
-	}
-	for i, c := range count {
-		if at < seen+float64(c) {
-			return mean[i]
+	zeros := a.total - live
+	// pick returns the value of the given rank.
+	pick := func(rank int64) float64 {
+		if rank -= zeros; rank < 0 {
+			return 0
 		}
-		seen += float64(c)
+		for i, c := range count {
+			if rank -= int64(c); rank < 0 {
+				return float64(mean[i])
+			}
+		}
+		return float64(a.max[ch])
 	}
-	return a.max[ch]
+	at := fraction * float64(a.total-1)
+	lo := math.Floor(at)
+	low := pick(int64(lo))
+	if at == lo {
+		return float32(low)
+	}
+	return float32(low + (pick(int64(lo)+1)-low)*(at-lo))
 }
 
 // observer runs the folded ANN over samples and hands out activations of its
@@ -79,9 +87,13 @@ type observer struct {
 	x     *tensor.Tensor
 	nodes []*graph.Node
 	index map[string]int
+	first int // index of x's first sample in the calibration set, for messages
 }
 
 func newObserver(g *graph.Graph, pool *parallel.Pool, x *tensor.Tensor) (*observer, error) {
+	if err := checkSamples(x); err != nil {
+		return nil, err
+	}
 	exec, err := ann.New(g, pool)
 	if err != nil {
 		return nil, err
@@ -112,7 +124,7 @@ func (o *observer) each(ctx context.Context, want func(layer int) bool, fn func(
 		hi := min(lo+batchSamples, o.x.Shape[0])
 		err := o.exec.Observe(o.x.Rows(lo, hi), names, func(name string, y *tensor.Tensor) {
 			if failed == nil {
-				failed = fn(o.index[name], lo, y)
+				failed = fn(o.index[name], o.first+lo, y)
 			}
 		})
 		if err != nil {

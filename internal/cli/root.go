@@ -26,6 +26,14 @@ import (
 
 // commands lists the commands in the order of the help text.
 var commands = []func(*app) *cobra.Command{
+	demoCommand,
+	runCommand,
+	trainCommand,
+	convertCommand,
+	evalCommand,
+	inspectCommand,
+	dataCommand,
+	reportCommand,
 	versionCommand,
 	completionCommand,
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/adafire/adafire/ann"
+	"github.com/adafire/adafire/checkpoint"
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/dataset"
 	"github.com/adafire/adafire/graph"
@@ -133,21 +134,49 @@ func (b *Bench) MeasureSNN(ctx context.Context, s Setting) (*convert.Result, err
 	if err != nil {
 		return nil, err
 	}
-	entry := Entry(net, score, b.Energy)
+	entry := b.add(net, score)
 	entry.Name, entry.Calib, entry.Threshold, entry.Profile = s.Name, s.Config.Calibration, s.Config.Threshold, s.Config.Profile
 	entry.CalibrateS = took.Seconds()
 	for _, dead := range res.Dead {
 		entry.DeadChannels += len(dead)
 	}
+	b.Result.Timing.CalibrateS += took.Seconds()
+	return res, nil
+}
+
+// MeasureNetwork classifies the test split with a spiking network as it is.
+func (b *Bench) MeasureNetwork(ctx context.Context, name string, net *snn.Network) error {
+	b.Show.Start(fmt.Sprintf("%s T=%d", name, net.Config().Timesteps), int64(b.samples()), "samples")
+	defer b.Show.Done()
+	score, err := task.ClassifySNN(ctx, b.Pool, net, b.Data.TestBatches(ctx, b.Limit), func(n int) { b.Show.Set(int64(n)) })
+	if err != nil {
+		return err
+	}
+	entry := b.add(net, score)
+	entry.Name, entry.Calib = name, "file"
+	return nil
+}
+
+// add appends the figures of a network to the result.
+func (b *Bench) add(net *snn.Network, score *task.SpikingScore) *report.SNN {
+	entry := Entry(net, score, b.Energy)
 	if b.ANN != nil {
 		entry.Agreement = new(score.Agreement(b.ANN))
 	}
 	r := &b.Result
 	r.SNN = append(r.SNN, entry)
-	r.Timing.CalibrateS += took.Seconds()
 	r.Timing.EvaluateS += score.Elapsed.Seconds()
 	r.Timing.SNNSamplesPerSec = score.Rate()
-	return res, nil
+	return &r.SNN[len(r.SNN)-1]
+}
+
+// Provenance says where the networks of this bench come from.
+func (b *Bench) Provenance(version string) checkpoint.Provenance {
+	p := b.Data.provenance(version)
+	if b.ANN != nil {
+		p.Metrics = map[string]float64{"ann_test_accuracy": b.ANN.Accuracy()}
+	}
+	return p
 }
 
 // Entry turns a score into a row of the report: means per sample and energies.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/checkpoint"
+	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/dataset"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
@@ -59,6 +60,15 @@ func Recipe(name, arch string, info dataset.Info, seed uint64) TrainOptions {
 		o.Config.LR = 0.05
 	}
 	return o
+}
+
+// AugmentFor returns the augmentation of calibration samples under a profile:
+// none, but the authors calibrate on augmented samples.
+func (o TrainOptions) AugmentFor(profile string) dataset.Augment {
+	if profile == convert.ProfileReference {
+		return o.Augment
+	}
+	return dataset.Augment{}
 }
 
 // DefaultArch is the architecture for a data set when none is asked for.

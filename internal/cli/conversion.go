@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/adafire/adafire/convert"
+	"github.com/adafire/adafire/internal/job"
+	"github.com/adafire/adafire/snn"
+	"github.com/spf13/pflag"
+)
+
+// convertFlags say how to convert.
+type convertFlags struct {
+	timesteps []int
+	profile   string
+	calib     string
+	samples   int
+	threshold string
+	channel   bool
+	maxSpike  int
+	shift     string
+	maxPool   string
+	readout   bool
+	energy    string
+}
+
+// register defines the flags; timesteps is the default of --timesteps, nil if
+// its absence has a meaning.
+func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
+	intListVar(f, &c.timesteps, "timesteps", timesteps, 1, snn.MaxTimesteps, "timesteps T, one or a list")
+	choiceVar(f, &c.profile, "profile", convert.ProfileDefault, []string{convert.ProfileDefault, convert.ProfileReference}, "where the settings start: ours, or the method's authors' code")
+	choiceVar(f, &c.calib, "calib", convert.CalibrationLight, []string{convert.CalibrationNone, convert.CalibrationLight, convert.CalibrationPotential}, "calibration: biases (light), initial potentials, or none")
+	intVar(f, &c.samples, "calib-samples", 1024, 1, 1<<30, "training samples for thresholds and calibration")
+	textVar(f, &c.threshold, "threshold", "mse", "mse, max or percentile:P with P above 0 and up to 100", func(text string) error {
+		cfg := convert.Default()
+		cfg.Threshold = text
+		return cfg.Validate()
+	}, "how thresholds are chosen")
+	f.BoolVar(&c.channel, "channel-wise", true, "one threshold per channel, not per layer")
+	intVar(f, &c.maxSpike, "maxspike", 4, 1, snn.MaxBurst, "burst limit: most spikes of a neuron in a timestep; 1 for plain spikes")
+	choiceVar(f, &c.shift, "shift", string(snn.ShiftInitial), []string{string(snn.ShiftInitial), string(snn.ShiftPerStep), string(snn.ShiftNone)}, "where the half threshold goes that makes neurons round (default: the profile's)")
+	choiceVar(f, &c.maxPool, "max-pool", string(snn.MaxPoolExact), []string{string(snn.MaxPoolExact), string(snn.MaxPoolPerStep)}, "max pooling on spike counts (default: the profile's)")
+	f.BoolVar(&c.readout, "readout", false, "also correct the bias of the last layer")
+	var profiles []string
+	for _, p := range snn.EnergyProfiles {
+		profiles = append(profiles, p.Name)
+	}
+	choiceVar(f, &c.energy, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
+}
+
+// config is the profile with the flags that were given, for T timesteps.
+func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error) {
+	cfg, err := convert.Profile(c.profile)
+	if err != nil {
+		return cfg, s.Usagef("--profile: %v", err)
+	}
+	cfg.Timesteps, cfg.MaxSpike, cfg.Calibration = timesteps, c.maxSpike, c.calib
+	cfg.Threshold, cfg.ChannelWise, cfg.Readout = c.threshold, c.channel, c.readout
+	if s.Changed("calib-samples") {
+		cfg.Samples = c.samples
+		cfg.BiasSamples = min(cfg.BiasSamples, c.samples)
+	}
+	if s.Changed("shift") {
+		cfg.Shift = snn.Shift(c.shift)
+		cfg.Objective = convert.ObjectiveRound
+		if cfg.Shift == snn.ShiftNone || c.profile == convert.ProfileReference {
+			cfg.Objective = convert.ObjectiveFloor // the search models the neuron that runs
+		}
+	}
+	if s.Changed("max-pool") {
+		cfg.MaxPool = snn.MaxPool(c.maxPool)
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, s.Usagef("%v", err)
+	}
+	return cfg, nil
+}
+
+// namedSetting names a configuration as the report does: plain or burst spikes,
+// calibration, and the profile unless it is ours.
+func namedSetting(cfg convert.Config) job.Setting {
+	name := "burst"
+	if cfg.MaxSpike == 1 {
+		name = "plain"
+	}
+	name = fmt.Sprintf("%s-%s", name, cfg.Calibration)
+	if cfg.Profile == convert.ProfileReference {
+		name = "reference-" + name
+	}
+	return job.Setting{Name: name, Config: cfg}
+}
+
+// energyProfile returns the chosen energies.
+func (c *convertFlags) energyProfile() (snn.EnergyProfile, error) {
+	return snn.FindEnergyProfile(c.energy)
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/adafire/adafire/convert"
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/job"
+	"github.com/adafire/adafire/internal/npy"
+	"github.com/adafire/adafire/tensor"
+	"github.com/spf13/cobra"
+)
+
+func convertCommand(a *app) *cobra.Command {
+	var data sampleFlags
+	var conv convertFlags
+	var model, samples, out string
+	cmd := &cobra.Command{
+		Use:   "convert --model FILE --out FILE (--dataset NAME | --calib-data X.npy)",
+		Short: "convert a trained ANN to a spiking network",
+		Long: `Folds batch norms, finds the thresholds of the neurons on calibration samples,
+calibrates, and writes the spiking network for T timesteps.
+
+Calibration samples come from the training split of a data set, or from an .npy
+file of samples [N, H, W, C] that are preprocessed as the network wants them.
+A few hundred are enough; they should look like what the network will see.`,
+		Example: `  adafire convert --model runs/digits-vgg-small/ann.safetensors --dataset digits --T 4 --out snn.safetensors
+  adafire convert --model ann.safetensors --calib-data x.npy --T 8 --maxspike 2 --out snn.safetensors`,
+		Args: positional(0, 0, ""),
+	}
+	f := cmd.Flags()
+	data.register(f)
+	conv.register(f, []int{8})
+	f.StringVar(&model, "model", "", "the ANN, a checkpoint `FILE`")
+	f.StringVar(&samples, "calib-data", "", "calibration samples in `FILE.npy`")
+	f.StringVar(&out, "out", "", "`FILE` for the spiking network")
+	cmd.RunE = a.run(func(s *session, _ []string) error {
+		for _, flag := range []string{"model", "out"} {
+			if err := s.Require(flag); err != nil {
+				return err
+			}
+		}
+		if (samples == "") == (data.dataset == "") {
+			return s.Usagef("calibration samples: give either --dataset or --calib-data")
+		}
+		if len(conv.timesteps) != 1 {
+			return s.Usagef("--timesteps: %d values, a spiking network has one", len(conv.timesteps))
+		}
+		cfg, err := conv.config(s, conv.timesteps[0])
+		if err != nil {
+			return err
+		}
+		if err := s.CheckTarget(out); err != nil {
+			return err
+		}
+		g, m, err := loadANN(model)
+		if err != nil {
+			return err
+		}
+		in, err := s.AddInput(model)
+		if err != nil {
+			return err
+		}
+		x, err := s.calibration(data, samples, g, cfg, model)
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		res, err := convert.Convert(s.Ctx, s.Pool, g, x, cfg)
+		if err != nil {
+			return err
+		}
+		source := m.Provenance
+		source.Version, source.Source, source.SourceSHA256 = moduleVersion(), filepath.Base(model), in.SHA256
+		source.Time = time.Now().UTC().Format(time.RFC3339)
+		if err := job.SaveSNN(out, res, source, s.Force); err != nil {
+			return err
+		}
+		return s.Emit(summary(res, x.Shape[0], time.Since(start), out), func(w io.Writer) error {
+			dead := 0
+			for _, d := range res.Dead {
+				dead += len(d)
+			}
+			_, err := fmt.Fprintf(w, "%s: %d layers of neurons, T=%d, maxspike %d, %s calibration on %d samples in %.1f s; %d channels never fired\n",
+				out, len(res.SNN.Layers), cfg.Timesteps, cfg.MaxSpike, cfg.Calibration, x.Shape[0], time.Since(start).Seconds(), dead)
+			return err
+		})
+	})
+	return cmd
+}
+
+// calibration returns the samples to convert with.
+func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, cfg convert.Config, model string) (*tensor.Tensor, error) {
+	if file == "" {
+		d, err := data.open(s, 0.05)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkFits(model, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
+			return nil, err
+		}
+		return d.Calibration(s.Ctx, max(cfg.Samples, cfg.BiasSamples), job.Recipe(d.Name, "", d.Test.Info(), s.Seed).AugmentFor(cfg.Profile))
+	}
+	a, err := npy.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.AddInput(file); err != nil {
+		return nil, err
+	}
+	want := g.InputNodes()[0].Shape
+	if len(a.Shape) == 0 || !slices.Equal(a.Shape[1:], []int(want)) {
+		return nil, fmt.Errorf("%s: array of shape %v, want [N %v] for the network in %s", file, a.Shape, want, model)
+	}
+	v, err := a.Float32()
+	if err != nil {
+		return nil, err
+	}
+	return tensor.FromSlice(v, a.Shape...)
+}
+
+// A conversion is the machine-readable result of convert.
+type conversion struct {
+	Schema    int                  `json:"schema"`
+	Command   string               `json:"command"`
+	Out       string               `json:"out"`
+	Timesteps int                  `json:"T"`
+	MaxSpike  []int                `json:"maxspike"`
+	Samples   int                  `json:"calibration_samples"`
+	Seconds   float64              `json:"seconds"`
+	Dead      map[string][]int     `json:"dead_channels"`
+	Layers    []convert.LayerError `json:"layers,omitempty"`
+}
+
+func summary(res *convert.Result, samples int, took time.Duration, out string) conversion {
+	c := conversion{Schema: 1, Command: "convert", Out: out, Timesteps: res.SNN.Timesteps, Samples: samples, Seconds: took.Seconds(),
+		Dead: res.Dead, Layers: res.Layers}
+	for _, l := range res.SNN.Layers {
+		c.MaxSpike = append(c.MaxSpike, l.MaxSpike)
+	}
+	return c
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/adafire/adafire/checkpoint"
+	"github.com/adafire/adafire/internal/job"
+	"github.com/adafire/adafire/report"
+	"github.com/adafire/adafire/snn"
+	"github.com/spf13/cobra"
+)
+
+func evalCommand(a *app) *cobra.Command {
+	var data sampleFlags
+	var timesteps []int
+	var model, energyName string
+	cmd := &cobra.Command{
+		Use:   "eval --model FILE --dataset NAME",
+		Short: "measure an ANN or a spiking network on a data set",
+		Long: `Measures accuracy on the test samples and, for a spiking network, spikes,
+synaptic operations and energy, layer by layer.
+
+With --T a spiking network runs for other numbers of timesteps than it was
+calibrated for. Its thresholds stay as they are, so that a network converted for
+T=8 and run for 2 does worse than one converted for 2: use run to compare
+conversions.`,
+		Example: `  adafire eval --model snn.safetensors --dataset digits
+  adafire eval --model snn.safetensors --dataset digits --T 1,2,4,8 --json -`,
+		Args: positional(0, 0, ""),
+	}
+	f := cmd.Flags()
+	data.register(f)
+	f.StringVar(&model, "model", "", "the network, a checkpoint `FILE`")
+	intListVar(f, &timesteps, "timesteps", nil, 1, snn.MaxTimesteps, "timesteps T, one or a list (default: the network's own)")
+	var profiles []string
+	for _, p := range snn.EnergyProfiles {
+		profiles = append(profiles, p.Name)
+	}
+	choiceVar(f, &energyName, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
+	cmd.RunE = a.run(func(s *session, _ []string) error {
+		if err := s.Require("model"); err != nil {
+			return err
+		}
+		energy, err := snn.FindEnergyProfile(energyName)
+		if err != nil {
+			return err
+		}
+		d, err := data.open(s, 0.05)
+		if err != nil {
+			return err
+		}
+		m, err := checkpoint.LoadModel(model)
+		if err != nil {
+			return err
+		}
+		if _, err := s.AddInput(model); err != nil {
+			return err
+		}
+		if len(m.Graph.InputNodes()) != 1 || len(m.Graph.Outputs) != 1 {
+			return fmt.Errorf("%s: the network has %d inputs and %d outputs, want one of each", model, len(m.Graph.InputNodes()), len(m.Graph.Outputs))
+		}
+		if err := checkFits(model, m.Graph.InputNodes()[0].Shape, m.Graph.Outputs[0].Shape.Numel(), d); err != nil {
+			return err
+		}
+		b := job.NewBench(d, m.Graph, filepath.Base(model), s.Pool, energy, s.Progress())
+		b.Limit = data.limit
+		if m.Kind != checkpoint.KindSNN {
+			if len(timesteps) > 0 {
+				return s.Usagef("--timesteps: %s holds an ANN, which has none: convert it first", model)
+			}
+			if err := b.MeasureANN(s.Ctx); err != nil {
+				return err
+			}
+		} else if err := s.evalSNN(b, m, model, timesteps); err != nil {
+			return err
+		}
+		if err := s.complete(&b.Result); err != nil {
+			return err
+		}
+		if err := s.present(&b.Result); err != nil {
+			return err
+		}
+		if n := len(b.Result.SNN); n == 1 {
+			fmt.Fprintln(s.Out)
+			return report.WriteLayerTable(s.Out, b.Result.SNN[0])
+		}
+		return nil
+	})
+	return cmd
+}
+
+// evalSNN measures a loaded spiking network at each number of timesteps. The
+// ANN in the result is the network's own graph: with biases as calibrated.
+func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timesteps []int) error {
+	cfg, err := snn.Decode(m.SNN, m.Extra)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if len(timesteps) == 0 {
+		timesteps = []int{cfg.Timesteps}
+	}
+	if err := b.MeasureANN(s.Ctx); err != nil {
+		return err
+	}
+	for _, t := range timesteps {
+		if t != cfg.Timesteps {
+			s.Verbosef("%s was converted for T=%d, running T=%d", path, cfg.Timesteps, t)
+		}
+		at := cfg.Clone()
+		at.Timesteps = t
+		net, err := snn.New(m.Graph, at)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if err := b.MeasureNetwork(s.Ctx, filepath.Base(path), net); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -298,6 +298,7 @@ func TestCallLayouts(t *testing.T) {
 		{"b", unsafe.Offsetof(c.b), 48}, {"b2", unsafe.Offsetof(c.b2), 56}, {"y", unsafe.Offsetof(c.y), 64},
 		{"yoff", unsafe.Offsetof(c.yoff), 72}, {"bias", unsafe.Offsetof(c.bias), 80}, {"add", unsafe.Offsetof(c.add), 88},
 		{"acc", unsafe.Offsetof(c.acc), 96}, {"lo", unsafe.Offsetof(c.lo), 104}, {"hi", unsafe.Offsetof(c.hi), 108},
+		{"next", unsafe.Offsetof(c.next), 112},
 		{"gradCall.x", unsafe.Offsetof(g.x), 0}, {"off", unsafe.Offsetof(g.off), 8}, {"runs", unsafe.Offsetof(g.runs), 16},
 		{"n", unsafe.Offsetof(g.n), 24}, {"step", unsafe.Offsetof(g.step), 32}, {"dy", unsafe.Offsetof(g.dy), 40},
 		{"dy2", unsafe.Offsetof(g.dy2), 48}, {"dw", unsafe.Offsetof(g.dw), 56}, {"ldw", unsafe.Offsetof(g.ldw), 64},

@@ -42,6 +42,7 @@ type tileCall struct {
 	add       *float32
 	acc       int
 	lo, hi    float32
+	next      *float32 // weights to prefetch, a line per panel for 4 inputs of a run
 }
 
 // grid says where the pixels of a convolution lie.
@@ -165,8 +166,7 @@ func (d *product) block(sc *scratch, m0, m1, p0, p1 int) {
 	d.g.table(l.ty, l.tx, sc.off, sc.yoff[:], m0, m1)
 
 	if l.k > depthBlock {
-		parts := (l.k + depthBlock - 1) / depthBlock
-		part := (l.k + parts - 1) / parts
+		part := evenly(l.k, depthBlock)
 		for t := range taps {
 			for c := 0; c < l.k; c += part {
 				d.depth(sc, m1-m0, p0, p1, t, t+1, c, min(c+part, l.k))
@@ -174,8 +174,7 @@ func (d *product) block(sc *scratch, m0, m1, p0, p1 int) {
 		}
 		return
 	}
-	parts := (taps*l.k + depthBlock - 1) / depthBlock
-	part := min((taps+parts-1)/parts, max(1, depthBlock/l.k))
+	part := evenly(taps, max(1, depthBlock/l.k))
 	for t := 0; t < taps; t += part {
 		d.depth(sc, m1-m0, p0, p1, t, min(t+part, taps), 0, l.k)
 	}
@@ -199,6 +198,7 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 	if last {
 		c.lo, c.hi = d.lo, d.hi
 	}
+	d0, part := (t0*l.k+c0)*panelCols, (t1-t0)*(c1-c0)*panelCols // of a panel
 	tallest, wide := tileShape(d.isa)
 	// Tiles of about equal height: a low last one would only wait for its sums.
 	tiles := (m + tallest - 1) / tallest
@@ -210,12 +210,12 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 		step := 1
 		if wide && l.n-col >= 2*panelCols && p+1 < p1 {
 			step = 2
-			c.b2 = &l.panels[(p+1)*panelLen+(t0*l.k+c0)*panelCols]
+			c.b2 = &l.panels[(p+1)*panelLen+d0]
 		}
-		c.b = &l.panels[p*panelLen+(t0*l.k+c0)*panelCols]
+		c.b = &l.panels[p*panelLen+d0]
 		c.x = &d.x[g*l.k+c0]
 		out := g*l.n + col
-		c.bias, c.add = nil, nil
+		c.bias, c.add, c.next = nil, nil, c.b
 		if cols < panelCols {
 			d.tail(sc, m, out, cols, t0, tallest, first, last)
 		} else {
@@ -226,11 +226,17 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 			if last && d.add != nil {
 				c.add = &d.add[out]
 			}
+			ahead := (p+step)*panelLen + d0
+			if p+step >= p1 {
+				ahead = p0*panelLen + d0 + part
+			}
+			perTile := (t1 - t0) * ((c1 - c0) / 4) * panelCols * step
 			for i, r := 0, 0; i < tiles; i++ {
 				rows := height
 				if i < higher {
 					rows++
 				}
+				c.next = l.ahead(ahead, part, i*perTile, c.next)
 				c.off, c.yoff = &sc.off[t0*blockPixels+r], &sc.yoff[r]
 				tile(d.isa, rows, step, c)
 				r += rows
@@ -238,6 +244,22 @@ func (d *product) depth(sc *scratch, m, p0, p1, t0, t1, c0, c1 int) {
 		}
 		p += step
 	}
+}
+
+// ahead returns the weights that a tile should prefetch: those that come next,
+// in this or the next panel, begin at element from, and the tiles before it
+// have prefetched done elements. Large linear layers stream their weights from
+// memory, which is as slow as the sums of a few tiles. It returns otherwise
+// when there is nothing to be had.
+func (l *lowered) ahead(from, part, done int, otherwise *float32) *float32 {
+	if done >= part { // of a pair of panels, the second
+		from += l.panelLen()
+		done -= part
+	}
+	if done >= part || from+done >= len(l.panels) {
+		return otherwise
+	}
+	return &l.panels[from+done]
 }
 
 // tail computes a panel that is not full: the tile works on copies, so that it

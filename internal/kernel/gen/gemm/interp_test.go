@@ -157,7 +157,7 @@ func (s *scenario) run(t *testing.T, fn *ir.Function) []float32 {
 	if s.acc {
 		fields[tileAcc] = 1
 	}
-	call(t, m, fn, structure(m, tileHi+4, fields))
+	call(t, m, fn, structure(m, tileNext+8, fields))
 	return m.read(y)
 }
 
@@ -343,7 +343,7 @@ func TestMachineFaults(t *testing.T) {
 	fields := map[int]uint64{tileX: m.floats(s.x), tileZeros: m.floats(s.zeros), tileOff: m.ints(s.off),
 		tileOffStride: uint64(8 * s.stride), tileRuns: uint64(s.runs), tileK: uint64(s.k), tileB: m.floats(s.panels[0]),
 		tileB2: m.floats(s.panels[1]), tileY: m.floats(s.y), tileYOff: m.ints(s.yoff)}
-	args := binary.LittleEndian.AppendUint64(nil, structure(m, tileHi+4, fields))
+	args := binary.LittleEndian.AppendUint64(nil, structure(m, tileNext+8, fields))
 	if err := m.run(fns["tileAVX512x32_8"], args); err == nil || !strings.Contains(err.Error(), "access to 4 bytes") {
 		t.Errorf("read behind x: got error %v, want one of the access", err)
 	}

@@ -218,7 +218,7 @@ func (m *machine) execute(i *ir.Instruction) {
 		for v := range m.vec {
 			clear(m.vec[v][4:])
 		}
-	case "PREFETCHT0":
+	case "PREFETCHT0", "PREFETCHT1":
 		m.address(o[0].(operand.Mem))
 	case "MOVQ":
 		m.gp[name()] = m.int(o[0])

@@ -25,6 +25,7 @@ const (
 	tileAcc       = 96
 	tileLo        = 104
 	tileHi        = 108
+	tileNext      = 112
 )
 
 // tile is the product of rows pixels and the target's panels, see tileCall.
@@ -42,6 +43,7 @@ func tile(c *build.Context, t target, rows int) {
 		panels = append(panels, load(c, call, tileB2))
 	}
 	runs := load(c, call, tileRuns)
+	next := load(c, call, tileNext)
 	in := make([]reg.GPVirtual, rows)
 	for r := range in {
 		in[r] = c.GP64()
@@ -62,9 +64,11 @@ func tile(c *build.Context, t target, rows int) {
 	for j := range 4 {
 		step(c, t, acc, panels, j, func(r int) Mem { return Mem{Base: in[r], Index: k, Scale: 4, Disp: 4*j - 16} })
 	}
-	for _, p := range panels {
+	for i, p := range panels {
 		c.ADDQ(U32(4*panelBytes), p)
+		c.PREFETCHT1(Mem{Base: next, Disp: i * panelBytes})
 	}
+	c.ADDQ(U32(uint32(len(panels)*panelBytes)), next)
 	c.ADDQ(Imm(4), k)
 	c.JLE(LabelRef("four"))
 	c.Label("rest")

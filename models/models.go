@@ -95,6 +95,9 @@ type arch struct {
 var archs = []arch{
 	{
 		Info: Info{"vgg-small", "five 3x3 convolutions for 28 x 28 digits, max pooling, global average", graph.Shape{28, 28, 1}, 10},
+		// One layer at full resolution keeps neurons and spikes few, and the wide
+		// end counts: 5 epochs on 10,000 digits give 99.35 % of 2,000 test digits,
+		// 16,16,P,32,32,P,64 (as many MACs) 98.80 %.
 		vgg:  "16,P,32,32,P,64,64", width: 16, small: true,
 	},
 	{

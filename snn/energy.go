@@ -108,6 +108,9 @@ type LayerInfo struct {
 	// multiply-accumulates in the ANN; nil and 0 if there is none.
 	Source *graph.Node
 	MACs   int64
+	// Targets are the layers with weights that the spikes reach directly or
+	// through pools, joins and the like: where their synaptic operations happen.
+	Targets []*graph.Node
 }
 
 // Layers describes the layers of neurons in order.
@@ -119,8 +122,33 @@ func (n *Network) Layers() []LayerInfo {
 		if src, err := BiasNode(f.node); err == nil {
 			out[i].Source, out[i].MACs = src, src.MACs()
 		}
+		out[i].Targets = n.targets(f.node)
 	}
 	return out
+}
+
+// targets lists the layers with weights that values of node reach before the
+// next neurons, in graph order.
+func (n *Network) targets(node *graph.Node) []*graph.Node {
+	reached := map[*graph.Node]bool{node: true}
+	var found []*graph.Node
+	for _, r := range n.g.Nodes {
+		if graph.IsActivation(r) || reached[r] {
+			continue
+		}
+		for _, in := range r.Inputs {
+			if !reached[in] {
+				continue
+			}
+			if r.MACs() > 0 {
+				found = append(found, r)
+			} else {
+				reached[r] = true
+			}
+			break
+		}
+	}
+	return found
 }
 
 // FanOut returns what a spike of layer i causes at each position of its output:

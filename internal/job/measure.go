@@ -187,19 +187,33 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 		MACs: float64(net.TotalMACs()), SamplesPerSec: score.Rate()}
 	e.Accuracy = new(score.Accuracy())
 	var neurons int64
+	// A row has the operations that its spikes cause, so it is compared with the
+	// ANN's layers where they happen, and with the first layer where its own
+	// current is analog. Each layer of the ANN stands in one row.
 	seen := make(map[*graph.Node]bool)
+	inANN := func(n *graph.Node) int64 {
+		if seen[n] {
+			return 0
+		}
+		seen[n] = true
+		return n.MACs()
+	}
 	for i, info := range net.Layers() {
 		t := score.Layers[i]
 		l := report.Layer{Name: info.Node, Shape: info.Shape, Neurons: int64(info.Neurons), MaxSpike: info.MaxSpike,
 			Spikes: float64(t.Spikes) / n, Events: float64(t.Events) / n, SOPs: float64(t.SOPs) / n}
 		l.ThresholdMean, l.ThresholdMin, l.ThresholdMax = spread(info.Threshold)
 		l.Density = l.Events / float64(info.Neurons*cfg.Timesteps)
-		if src := info.Source; src != nil && !seen[src] {
-			seen[src] = true
-			l.Name, l.Op = src.Name, src.Kind()
-			l.ANNMACs, l.ANNEnergyPJ = info.MACs, energy.ANN(info.MACs)
-			l.MACs = float64(net.MACs(src))
+		if src := info.Source; src != nil {
+			l.Name, l.Op, l.MACs = src.Name, src.Kind(), float64(net.MACs(src))
+			if l.MACs > 0 {
+				l.ANNMACs += inANN(src)
+			}
 		}
+		for _, n := range info.Targets {
+			l.ANNMACs += inANN(n)
+		}
+		l.ANNEnergyPJ = energy.ANN(l.ANNMACs)
 		l.EnergyPJ = energy.SNN(l.MACs, float64(t.SOPs+t.PoolAdds+t.ResidualAdds)/n)
 		e.MaxSpike = append(e.MaxSpike, info.MaxSpike)
 		if info.MaxSpike > 1 {

@@ -98,7 +98,7 @@ var archs = []arch{
 		// One layer at full resolution keeps neurons and spikes few, and the wide
 		// end counts: 5 epochs on 10,000 digits give 99.35 % of 2,000 test digits,
 		// 16,16,P,32,32,P,64 (as many MACs) 98.80 %.
-		vgg:  "16,P,32,32,P,64,64", width: 16, small: true,
+		vgg: "16,P,32,32,P,64,64", width: 16, small: true,
 	},
 	{
 		Info: Info{"vgg11", "VGG-11 (Simonyan and Zisserman 2015, configuration A)", graph.Shape{32, 32, 3}, 10},

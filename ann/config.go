@@ -15,7 +15,7 @@ import (
 // data (batch size, augmentation, mixup) is set where batches are made.
 type Config struct {
 	Epochs   int `json:"epochs"`   // 1 or more; cool-down not counted
-	Cooldown int `json:"cooldown"` // further epochs at the lowest learning rate
+	Cooldown int `json:"cooldown"` // further epochs after the end of the schedule, at its last rate
 
 	Optimiser   string  `json:"optimiser"`    // "sgd" or "adamw"
 	LR          float64 `json:"lr"`           // base learning rate
@@ -103,20 +103,10 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// lr returns the learning rate of a step.
+// lr returns the learning rate of a step; in the cool-down the schedule has
+// ended.
 func (c *Config) lr(epoch, batch, batches int) float64 {
-	if epoch >= c.Epochs {
-		return c.coolRate()
-	}
 	return c.Schedule.LR(c.LR, epoch, batch, batches, c.Epochs)
-}
-
-// coolRate is the rate of the cool-down: the lowest that the schedule reached.
-func (c *Config) coolRate() float64 {
-	if c.Schedule.Kind == "cosine" {
-		return c.Schedule.MinLR
-	}
-	return c.Schedule.LR(c.LR, c.Epochs, 0, 1, c.Epochs)
 }
 
 func (c *Config) optimiser(pool *parallel.Pool, params []*Param) Optimiser {

@@ -173,3 +173,62 @@ func TestNetworkRefusesSharedParameters(t *testing.T) {
 		t.Errorf("got error %v, want ErrUnsupported", err)
 	}
 }
+
+// Two sums that share an operand: their gradients are shared buffers when they
+// meet, and may not be added up in place.
+func TestSharedGradients(t *testing.T) {
+	b := newBuilder(30)
+	x := b.g.Input("input", graph.Shape{5})
+	y := b.linear(x, 5, 5)
+	leak := func(alpha float64) *graph.Node {
+		return b.g.Add(b.name("leaky"), &graph.LeakyReLU{Alpha: alpha}, nil, y)
+	}
+	l1, l2, l3 := leak(0.1), leak(0.2), leak(0.3)
+	s1 := b.g.Add("sum1", &graph.Add{}, nil, y, l1)
+	s2 := b.g.Add("sum2", &graph.Add{}, nil, l2, y)
+	s3 := b.g.Add("sum3", &graph.Add{}, nil, y, l3, y)
+	g := b.finish(s1, s2, s3)
+	in := images(31, 4, graph.Shape{5})
+	plain := must[*Network](t)(NewNetwork(g, nil, NetworkOptions{Unfused: true}))
+	outs := must[[]*tensor.Tensor](t)(plain.Forward(Evaluation, 0, in))
+	var dys []*tensor.Tensor
+	for i, o := range outs {
+		dys = append(dys, images(uint64(40+i), 4, graph.Shape(o.Shape[1:])))
+	}
+	want := must[map[string][]float32](t)(nodeByNode(g, plain, outs, dys))
+	net := must[*Network](t)(NewNetwork(g, nil, NetworkOptions{InputGrads: true}))
+	must[[]*tensor.Tensor](t)(net.Forward(Evaluation, 0, in))
+	if err := net.Backward(dys...); err != nil {
+		t.Fatal(err)
+	}
+	close32(t, "input", net.InputGrad(0), want["input"], 1e-5)
+	for _, p := range net.Params() {
+		close32(t, p.Name, p.Grad, want[p.Name], 1e-5)
+	}
+}
+
+// Parameters that no gradient reaches have none, whatever came before.
+func TestUnreachedParameters(t *testing.T) {
+	g := zoo()
+	net := must[*Network](t)(NewNetwork(g, nil, NetworkOptions{}))
+	ys := must[[]*tensor.Tensor](t)(net.Forward(Evaluation, 0, images(14, 2, graph.Shape{8, 8, 3})))
+	first := make([]*tensor.Tensor, len(ys))
+	first[0] = ys[0].Clone()
+	if err := net.Backward(first...); err != nil {
+		t.Fatal(err)
+	}
+	third := make([]*tensor.Tensor, len(ys))
+	third[2] = ys[2].Clone() // "sum1", read by nothing but relu6
+	if err := net.Backward(third...); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range net.Params() {
+		reached := p.Node.Name == "conv1" || p.Node.Name == "conv3"
+		if zero := !slices.ContainsFunc(p.Grad, func(v float32) bool { return v != 0 }); zero == reached {
+			t.Errorf("%s: gradient is zero: %v, want %v", p.Name, zero, !reached)
+		}
+	}
+	if err := net.Backward(nil); !errors.Is(err, tensor.ErrShape) {
+		t.Errorf("one gradient for %d outputs: got error %v", len(ys), err)
+	}
+}

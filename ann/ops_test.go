@@ -92,6 +92,7 @@ var opCases = []opCase{
 	{"conv of one row, 1x1", "conv2d", []graph.Shape{{1, 4, 3}}, conv([2]int{1, 1}, graph.Pad{}, [2]int{1, 1}, 1, []int{1, 1, 3, 5}, true)},
 	{"transposed", "conv_transpose2d", []graph.Shape{{3, 4, 3}}, transposed(graph.ConvTranspose2D{Stride: [2]int{2, 2}, Pad: graph.Uniform(1, 1), Dilation: [2]int{1, 1}, Groups: 1}, []int{4, 4, 3, 2}, true)},
 	{"transposed, groups, output padding", "conv_transpose2d", []graph.Shape{{3, 2, 4}}, transposed(graph.ConvTranspose2D{Stride: [2]int{2, 3}, Pad: graph.Pad{1, 0, 1, 1}, OutputPad: [2]int{1, 2}, Dilation: [2]int{1, 1}, Groups: 2}, []int{3, 3, 4, 3}, false)},
+	{"transposed, output padding beyond the stride", "conv_transpose2d", []graph.Shape{{3, 2, 2}}, transposed(graph.ConvTranspose2D{Stride: [2]int{1, 1}, Pad: graph.Uniform(2, 1), OutputPad: [2]int{2, 1}, Dilation: [2]int{3, 2}, Groups: 1}, []int{3, 2, 2, 3}, true)},
 	{"linear", "linear", []graph.Shape{{7}}, func(rng *rand.Rand) (graph.Op, graph.Params) {
 		return &graph.Linear{}, graph.Params{"weight": normal(rng, 0.4, 7, 5), "bias": normal(rng, 1, 5)}
 	}},

@@ -34,10 +34,10 @@ func cutParams(params []*Param) []piece {
 	return pieces
 }
 
-// decays says whether weight decay applies to a parameter: timm's rule leaves
-// out biases and everything of one axis (batch norms), if noDecay1D is set.
+// decays says whether weight decay applies to a parameter: with noDecay1D not
+// to those of one axis, biases and batch norms, as is timm's rule.
 func decays(p *Param, noDecay1D bool) bool {
-	return !noDecay1D || p.Role != "bias" && len(p.Value.Shape) > 1
+	return !noDecay1D || len(p.Value.Shape) > 1
 }
 
 // SGDOptions are the settings of NewSGD.

@@ -198,6 +198,21 @@ func TestCrossEntropy(t *testing.T) {
 			t.Errorf("gradient %d: %g, finite difference %g", i, a[i], want)
 		}
 	}
+	for i := range soft.Data { // targets need not sum to 1
+		soft.Data[i] = 0.3 + float32(i%7)/10
+	}
+	must[Outcome](t)(ce.Soft(nil, logits, soft, a))
+	for i := range 20 {
+		const eps = 1e-3
+		up, down := logits.Clone(), logits.Clone()
+		up.Data[i] += eps
+		down.Data[i] -= eps
+		u := must[Outcome](t)(ce.Soft(nil, up, soft, nil))
+		d := must[Outcome](t)(ce.Soft(nil, down, soft, nil))
+		if want := (u.Loss - d.Loss) / float64(up.Data[i]-down.Data[i]); math.Abs(want-float64(a[i])) > 1e-6 {
+			t.Errorf("soft targets, gradient %d: %g, finite difference %g", i, a[i], want)
+		}
+	}
 	ignored := slices.Clone(labels)
 	for i := range ignored {
 		ignored[i] = 255

@@ -27,13 +27,22 @@ type blobs struct {
 	soft     bool
 	poison   int // number of the batch that holds a NaN, counted from 1
 	cut      int // batches that the iteration lacks
+	cancel   func()
+	cancelAt int // number of the batch before which the iteration calls cancel
 }
 
 func (d *blobs) Len() int { return (d.n + d.batch - 1) / d.batch }
 
-func (d *blobs) Epoch(_ context.Context, epoch, start int) iter.Seq2[Batch, error] {
+func (d *blobs) Epoch(ctx context.Context, epoch, start int) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		for k := start; k < d.Len()-d.cut; k++ {
+			if k+1 == d.cancelAt {
+				d.cancel()
+			}
+			if err := ctx.Err(); err != nil { // as a loader that prefetches would
+				yield(Batch{}, err)
+				return
+			}
 			lo, hi := k*d.batch, min((k+1)*d.batch, d.n)
 			b := Batch{X: tensor.New(batchShape(hi-lo, d.shape)...)}
 			if d.soft {
@@ -266,13 +275,35 @@ func TestNaNIsNamed(t *testing.T) {
 	if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), `step 4`) || !strings.Contains(err.Error(), `"input"`) {
 		t.Errorf("NaN in the data: got error %v", err)
 	}
-	g := smallNet()
-	bn := g.Node("bn5")
-	bn.Params["bias"].Data[2] = float32(math.Inf(1))
-	before := slices.Clone(bn.Params["mean"].Data)
+	g, once := smallNet(), smallNet()
+	for _, g := range []*graph.Graph{g, once} {
+		g.Node("bn5").Params["bias"].Data[2] = float32(math.Inf(1))
+	}
 	_, err = Train(t.Context(), g, nil, smallData(), nil, smallConfigs()["sgd"], Hooks{})
 	if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), `step 1`) || !strings.Contains(err.Error(), `"bn5" (batchnorm)`) {
-		t.Errorf("infinite bias: got error %v (running mean was %v)", err, before)
+		t.Errorf("infinite bias: got error %v", err)
+	}
+	// Looking for the node must not move the running statistics once more.
+	net := must[*Network](t)(NewNetwork(once, nil, NetworkOptions{}))
+	for b := range smallData().Epoch(t.Context(), 0, 0) {
+		must[[]*tensor.Tensor](t)(net.Forward(Training, 0, b.X))
+		break
+	}
+	sameBits(t, g.Node("bn2").Params["mean"].Data, once.Node("bn2").Params["mean"].Data)
+}
+
+// A context that ends while data is being fetched must not lose the batch.
+func TestInterruptedWhileLoading(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	data := smallData()
+	data.cancel, data.cancelAt = cancel, 3
+	var saved *State
+	_, err := Train(ctx, smallNet(), nil, data, nil, smallConfigs()["sgd"], Hooks{Checkpoint: func(s *State, _ Reason, _ bool) error {
+		saved = s
+		return nil
+	}})
+	if !errors.Is(err, ErrInterrupted) || saved == nil || saved.Progress.Step != 3 {
+		t.Fatalf("got error %v, state %+v; want an interruption after step 3", err, saved)
 	}
 }
 
@@ -315,17 +346,19 @@ func TestResumeRefuses(t *testing.T) {
 	cfg := smallConfigs()["sgd"]
 	data := smallData()
 	var saved *State
+	var copied Weights
 	must[*Result](t)(Train(t.Context(), smallNet(), nil, data, data, cfg, Hooks{
 		CheckpointSteps: 4,
 		Checkpoint: func(s *State, why Reason, _ bool) error {
 			if why == Periodic && saved == nil {
-				saved = s
+				saved, copied = s, Weights(s.Tensors).Clone()
 			}
 			return nil
 		}}))
 	if saved == nil || saved.Progress.Step != 4 {
 		t.Fatalf("no periodic state after 4 steps: %+v", saved)
 	}
+	sameWeights(t, saved.Tensors, copied) // what the training did since must not show
 	for name, change := range map[string]struct {
 		do   func(s *State, c *Config)
 		want string

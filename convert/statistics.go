@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/graph"
@@ -47,11 +48,27 @@ func (a *activations) bins(ch int) (mean []float32, count []uint32) {
 	return mean, count
 }
 
+// points returns the activations of a channel for the search of its threshold.
+func (a *activations) points(ch int) *points {
+	if a.values != nil {
+		return newPoints(a.sorted(ch), nil)
+	}
+	return newPoints(a.bins(ch))
+}
+
+// sorted returns the kept values of a channel in ascending order.
+func (a *activations) sorted(ch int) []float32 {
+	if !slices.IsSorted(a.values[ch]) {
+		slices.Sort(a.values[ch])
+	}
+	return a.values[ch]
+}
+
 // quantile is exact on kept values; on a histogram every value counts as the
 // mean of its bin, so that it is off by at most a bin (1/4096 of the maximum).
 func (a *activations) quantile(ch int, fraction float64) float32 {
 	if a.values != nil {
-		return quantile(a.values[ch], a.total-int64(len(a.values[ch])), fraction)
+		return quantile(a.sorted(ch), a.total-int64(len(a.values[ch])), fraction)
 	}
 	mean, count := a.bins(ch)
 	var live int64

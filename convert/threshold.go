@@ -57,44 +57,9 @@ func floor32(x float32) float32 {
 	return float32(int32(x))
 }
 
-// mseSearch returns the candidate with the smallest error; ties go to the larger
-// threshold, which is the earlier one and fires less.
-func mseSearch(maximum float32, ratios *[candidates]float32, cost func(theta float32) float64) float32 {
-	best, theta := math.Inf(1), maximum
-	for _, r := range ratios {
-		t := maximum * r
-		if e := cost(t); e < best {
-			best, theta = e, t
-		}
-	}
-	return theta
-}
-
-// valueCost sums the squared errors of values, exactly as stored.
-func (q quantiser) valueCost(values []float32, theta float32) float64 {
-	var sum float64
-	for _, a := range values {
-		d := float64(a - q.apply(a, theta))
-		sum += d * d
-	}
-	return sum
-}
-
-// histogramCost sums the squared errors of the bins' means. The spread inside a
-// bin is the same for all candidates up to the bins that a level cuts.
-func (q quantiser) histogramCost(mean []float32, count []uint32, theta float32) float64 {
-	var sum float64
-	for i, a := range mean {
-		d := float64(a - q.apply(a, theta))
-		sum += float64(count[i]) * d * d
-	}
-	return sum
-}
-
-// quantile is the linearly interpolated quantile of values, which it sorts, and
-// of zeros further values that are 0.
+// quantile is the linearly interpolated quantile of ascending values and of zeros
+// further values that are 0.
 func quantile(values []float32, zeros int64, fraction float64) float32 {
-	slices.Sort(values)
 	at := fraction * float64(int64(len(values))+zeros-1)
 	pick := func(i int64) float64 {
 		if i -= zeros; i < 0 {
@@ -146,12 +111,7 @@ func (r *rule) thresholds(pool *parallel.Pool, a *activations) []float32 {
 		case "percentile":
 			theta[ch] = a.quantile(ch, r.fraction) / r.divide
 		default:
-			if a.values != nil {
-				theta[ch] = mseSearch(m, &r.ratios, func(t float32) float64 { return r.q.valueCost(a.values[ch], t) })
-				return
-			}
-			mean, count := a.bins(ch)
-			theta[ch] = mseSearch(m, &r.ratios, func(t float32) float64 { return r.q.histogramCost(mean, count, t) })
+			theta[ch] = a.points(ch).best(r.q, m, &r.ratios)
 		}
 	})
 	return theta

@@ -56,7 +56,7 @@ func TestValidateRejects(t *testing.T) {
 		"kernel too big":  func(s *ConvShape) { s.KH = 11 },
 		"dilation so big": func(s *ConvShape) { s.DilH = 1 << 30 },
 		"huge":            func(s *ConvShape) { s.H, s.W = 1<<30, 1<<30 },
-		"huge padding":    func(s *ConvShape) { s.PadTop, s.PadLeft = 1<<31, 1<<31 },
+		"huge padding":    func(s *ConvShape) { s.PadTop, s.PadLeft = 1<<31-1, 1<<31-1 },
 		"huge kernel":     func(s *ConvShape) { s.KH, s.KW, s.PadTop, s.PadLeft = 1<<30, 1<<30, 1<<30, 1<<30 },
 	} {
 		s := good

@@ -1,6 +1,9 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // ConvShape describes a two-dimensional convolution (cross-correlation, as in
 // every deep-learning framework) of an input [N, H, W, Cin] with weights
@@ -23,7 +26,7 @@ type ConvShape struct {
 
 // maxElems bounds every tensor of a convolution, in elements, so that no
 // index computed from a valid shape overflows.
-const maxElems = 1 << 46
+const maxElems = math.MaxInt >> (17 * (^uint(0) >> 63)) // 2^46; on 32-bit machines the largest int
 
 // OutH returns the height of the output, 0 if the kernel does not fit.
 func (s ConvShape) OutH() int { return outSize(s.H, s.KH, s.StrideH, s.PadTop+s.PadBottom, s.DilH) }
@@ -74,8 +77,8 @@ func (s ConvShape) Validate() error {
 		{"PadLeft", s.PadLeft, 0}, {"PadBottom", s.PadBottom, 0}, {"PadRight", s.PadRight, 0},
 		{"DilH", s.DilH, 1}, {"DilW", s.DilW, 1}, {"Groups", s.Groups, 1},
 	} {
-		if f.v < f.least || f.v > 1<<31 {
-			return fmt.Errorf("convolution: %s is %d, want %d to 2^31", f.name, f.v, f.least)
+		if f.v < f.least || f.v > math.MaxInt32 {
+			return fmt.Errorf("convolution: %s is %d, want %d to 2^31-1", f.name, f.v, f.least)
 		}
 	}
 	if s.Cin%s.Groups != 0 || s.Cout%s.Groups != 0 {

@@ -7,12 +7,17 @@
 // func tileAVX2x16_1(c *tileCall)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tileAVX2x16_1(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -122,14 +127,22 @@ noadd:
 // func tileAVX2x16_2(c *tileCall)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tileAVX2x16_2(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -277,16 +290,27 @@ noadd:
 // func tileAVX2x16_3(c *tileCall)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tileAVX2x16_3(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -472,18 +496,32 @@ noadd:
 // func tileAVX2x16_4(c *tileCall)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tileAVX2x16_4(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -707,20 +745,37 @@ noadd:
 // func tileAVX2x16_5(c *tileCall)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tileAVX2x16_5(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       32(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -982,22 +1037,42 @@ noadd:
 // func tileAVX2x16_6(c *tileCall)
 // Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·tileAVX2x16_6(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       40(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -1297,11 +1372,16 @@ noadd:
 // func tileAVX512x16_1(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_1(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -1394,12 +1474,20 @@ noadd:
 // func tileAVX512x16_2(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_2(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -1519,13 +1607,24 @@ noadd:
 // func tileAVX512x16_3(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_3(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -1672,14 +1771,28 @@ noadd:
 // func tileAVX512x16_4(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_4(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -1853,15 +1966,32 @@ noadd:
 // func tileAVX512x16_5(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_5(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       32(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -2062,16 +2192,36 @@ noadd:
 // func tileAVX512x16_6(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_6(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       40(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -2299,17 +2449,40 @@ noadd:
 // func tileAVX512x16_7(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_7(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       40(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       48(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -2564,18 +2737,44 @@ noadd:
 // func tileAVX512x16_8(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x16_8(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       40(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       48(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	MOVQ       56(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -2857,12 +3056,18 @@ noadd:
 // func tileAVX512x32_1(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_1(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -2976,14 +3181,24 @@ noadd:
 // func tileAVX512x32_2(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_2(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -3135,16 +3350,30 @@ noadd:
 // func tileAVX512x32_3(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_3(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       16(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -3334,18 +3563,36 @@ noadd:
 // func tileAVX512x32_4(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_4(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       24(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -3573,20 +3820,42 @@ noadd:
 // func tileAVX512x32_5(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_5(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	VXORPS     Z8, Z8, Z8
+	VXORPS     Z9, Z9, Z9
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       32(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -3852,22 +4121,48 @@ noadd:
 // func tileAVX512x32_6(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_6(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	VXORPS     Z8, Z8, Z8
+	VXORPS     Z9, Z9, Z9
+	VXORPS     Z10, Z10, Z10
+	VXORPS     Z11, Z11, Z11
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       40(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -4171,24 +4466,54 @@ noadd:
 // func tileAVX512x32_7(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_7(SB), NOSPLIT, $0-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	VXORPS     Z8, Z8, Z8
+	VXORPS     Z9, Z9, Z9
+	VXORPS     Z10, Z10, Z10
+	VXORPS     Z11, Z11, Z11
+	VXORPS     Z12, Z12, Z12
+	VXORPS     Z13, Z13, Z13
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       40(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       48(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX
@@ -4530,26 +4855,60 @@ noadd:
 // func tileAVX512x32_8(c *tileCall)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·tileAVX512x32_8(SB), NOSPLIT, $8-8
-	MOVQ   c+0(FP), AX
-	CMPQ   96(AX), $0x00
-	JNE    resume
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	JMP    begin
+	MOVQ       c+0(FP), AX
+	CMPQ       96(AX), $0x00
+	JNE        resume
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	VXORPS     Z8, Z8, Z8
+	VXORPS     Z9, Z9, Z9
+	VXORPS     Z10, Z10, Z10
+	VXORPS     Z11, Z11, Z11
+	VXORPS     Z12, Z12, Z12
+	VXORPS     Z13, Z13, Z13
+	VXORPS     Z14, Z14, Z14
+	VXORPS     Z15, Z15, Z15
+	MOVQ       64(AX), CX
+	MOVQ       72(AX), DX
+	MOVQ       (DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       8(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       16(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       24(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       32(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       40(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       48(DX), BX
+	LEAQ       (CX)(BX*4), BX
+	PREFETCHT0 (BX)
+	PREFETCHT0 64(BX)
+	MOVQ       56(DX), DX
+	LEAQ       (CX)(DX*4), DX
+	PREFETCHT0 (DX)
+	PREFETCHT0 64(DX)
+	JMP        begin
 
 resume:
 	MOVQ    64(AX), CX

@@ -122,6 +122,11 @@ func start(c *build.Context, t target, call reg.Register, acc [][]reg.VecVirtual
 	c.CMPQ(field(call, tileAcc), Imm(0))
 	c.JNE(LabelRef("resume"))
 	zero(c, acc)
+	outputs(c, call, tileY, len(acc), func(_ int, p reg.Register) { // the stores should not wait at the end
+		for i := range t.panels {
+			c.PREFETCHT0(Mem{Base: p, Disp: i * panelBytes})
+		}
+	})
 	c.JMP(LabelRef("begin"))
 	c.Label("resume")
 	outputs(c, call, tileY, len(acc), func(r int, p reg.Register) {

@@ -48,9 +48,11 @@ func Recipe(name, arch string, info dataset.Info, seed uint64) TrainOptions {
 	o.Config.Seed = seed
 	switch name {
 	case "digits":
-		o.BatchSize, o.Config.Epochs, o.Config.LR = 64, 14, 0.1
+		o.BatchSize, o.Config.Epochs = 64, 8
+		o.Config.Schedule.Warmup, o.Config.Schedule.PerStep = 1, true
 	case "mnist", "fashion-mnist":
-		o.Config.Epochs, o.Config.LR = 14, 0.1
+		o.Config.Epochs = 12
+		o.Config.Schedule.Warmup, o.Config.Schedule.PerStep = 1, true
 	case "cifar10", "cifar100":
 		o.Config.Epochs = 300
 	default:

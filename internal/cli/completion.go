@@ -11,8 +11,8 @@ func completionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "print the script that completes commands in your shell",
-		Long: `Prints a script for your shell. Once it is loaded, the Tab key completes names of
-commands and flags and the values of flags that take one of a few.
+		Long: `Prints a script for your shell. Once it is loaded, the Tab key completes names
+of commands and flags and the values of flags that take one of a few.
 
 Load it for one session as below, or put that line into your shell's start-up
 file.`,

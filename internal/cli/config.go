@@ -149,7 +149,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 // A setting is the value of a flag after the configuration file was read.
 type setting struct {
 	name  string
-	value any // bool, int64, uint64, float64, string or []string
+	value any // bool, int64, uint64, float64, string, []int or []string
 }
 
 // settings returns the resolved configuration in the order of the names: all
@@ -173,7 +173,10 @@ func (s *session) settings() []setting {
 // flagValue returns the value of a flag in the type that files have for it.
 func flagValue(f *pflag.Flag) any {
 	text := f.Value.String()
-	if list, ok := f.Value.(pflag.SliceValue); ok {
+	switch list := f.Value.(type) {
+	case *intList:
+		return *list.p
+	case pflag.SliceValue:
 		return list.GetSlice()
 	}
 	switch f.Value.Type() {

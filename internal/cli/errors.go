@@ -36,16 +36,6 @@ type UsageError struct {
 // Error returns the message.
 func (e *UsageError) Error() string { return e.Msg }
 
-// usagef returns a *UsageError.
-func usagef(format string, args ...any) error {
-	return &UsageError{Msg: fmt.Sprintf(format, args...)}
-}
-
-// badValue is the *UsageError for a flag's value.
-func badValue(flag, value, want string) error {
-	return &UsageError{Msg: fmt.Sprintf("--%s: value %q, want %s", flag, value, want)}
-}
-
 // A hintError carries a hint for the line below the error.
 type hintError struct {
 	error

@@ -238,7 +238,11 @@ func (v *intList) String() string {
 	if v.p == nil {
 		return ""
 	}
-	return strings.Join(v.GetSlice(), ",")
+	texts := make([]string, len(*v.p))
+	for i, n := range *v.p {
+		texts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(texts, ",")
 }
 func (v *intList) Type() string { return "int,..." }
 func (v *intList) want() string {
@@ -257,15 +261,6 @@ func (v *intList) Set(s string) error {
 	}
 	*v.p = list
 	return nil
-}
-
-// GetSlice makes the list known to the configuration, as pflag.SliceValue.
-func (v *intList) GetSlice() []string {
-	texts := make([]string, len(*v.p))
-	for i, n := range *v.p {
-		texts[i] = strconv.Itoa(n)
-	}
-	return texts
 }
 
 // A checkedText is a flag value with a grammar of its own.

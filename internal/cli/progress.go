@@ -29,6 +29,9 @@ type Progress interface {
 // lineInterval is the time between lines where there is no terminal.
 const lineInterval = 10 * time.Second
 
+// barWidth is the width of the bar in characters; the figures follow it.
+const barWidth = 32
+
 // A progressPrinter shows progress on standard error: a bar on a terminal, else
 // a line every ten seconds, at most. It is also a writer of whole lines that
 // keeps clear of the bar.
@@ -66,13 +69,28 @@ func (p *progressPrinter) Start(name string, total int64, unit string) {
 	if p.off || !p.terminal {
 		return
 	}
-	p.bars = mpb.New(mpb.WithOutput(p.w), mpb.WithWidth(40), mpb.ForceTTY())
+	p.show()
+}
+
+// show begins to draw the bar of the running phase.
+func (p *progressPrinter) show() {
+	p.bars = mpb.New(mpb.WithOutput(p.w), mpb.WithWidth(barWidth))
 	p.bar = p.bars.AddBar(p.total,
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(p.name+" ")),
+		mpb.PrependDecorators(decor.Name(p.name)),
 		mpb.AppendDecorators(decor.Any(func(st decor.Statistics) string {
 			return " " + p.figures(st.Current, p.now())
 		})))
+	p.bar.SetCurrent(p.done)
+}
+
+// hide removes the bar from the terminal.
+func (p *progressPrinter) hide() {
+	if p.bars != nil {
+		p.bar.Abort(true)
+		p.bars.Wait()
+		p.bars, p.bar = nil, nil
+	}
 }
 
 // Add counts n more units as done.
@@ -121,7 +139,10 @@ func (p *progressPrinter) Write(b []byte) (int, error) {
 
 func (p *progressPrinter) write(b []byte) (int, error) {
 	if p.bars != nil {
-		return p.bars.Write(b) // above the bar
+		// mpb would print the lines above the bar, but at its next refresh, and
+		// loses them when there is none any more.
+		p.hide()
+		defer p.show()
 	}
 	return p.w.Write(b)
 }
@@ -138,10 +159,8 @@ func (p *progressPrinter) end() {
 		return
 	}
 	p.running = false
-	if p.bar != nil {
-		p.bar.Abort(true)
-		p.bars.Wait()
-		p.bars, p.bar = nil, nil
+	if p.bars != nil {
+		p.hide()
 	} else if p.lines > 0 { // whoever saw it begin may see it end
 		fmt.Fprintf(p.w, "%s: %s in %s\n", p.name, p.amount(p.done), clock(p.now().Sub(p.begun)))
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/adafire/adafire/dataset"
 	"github.com/adafire/adafire/internal/kernel"
-	"github.com/adafire/adafire/report"
 	"github.com/spf13/cobra"
 )
 
@@ -74,11 +73,6 @@ func readVersion() versionInfo {
 		}
 	}
 	return v
-}
-
-// machine describes this machine, for results.
-func machine() *report.Machine {
-	return &report.Machine{CPU: cpuModel(), Cores: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, GoVersion: runtime.Version()}
 }
 
 // cpuModel returns the processor's name where the system tells it in a file,

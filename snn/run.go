@@ -2,6 +2,7 @@ package snn
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/kernel"
@@ -22,6 +23,8 @@ type run struct {
 	err     error
 	keep    bool      // keep all counts (trace)
 	kept    []float32 // if not nil, where a layer's currents are kept (Sweep)
+
+	elapsed []time.Duration // per step, over all groups of the run
 
 	freeFloats [][]float32
 	freeBytes  [][]uint8
@@ -45,7 +48,7 @@ type rowScratch struct{ current, addend []float32 }
 func (n *Network) newRun() *run {
 	k := len(n.plan.wires)
 	return &run{net: n, floats: make([][]float32, k), bytes: make([][]uint8, k), means: make([][]float32, k),
-		layers: make([]LayerCounts, len(n.plan.fires))}
+		layers: make([]LayerCounts, len(n.plan.fires)), elapsed: make([]time.Duration, k)}
 }
 
 // begin prepares the run for x, which holds the group's samples.
@@ -66,7 +69,9 @@ func (r *run) steps(lo, hi int) {
 		if p.steps[i] == nil || p.wires[i].readout {
 			continue
 		}
+		begin := time.Now()
 		p.steps[i].run(r)
+		r.elapsed[i] += time.Since(begin)
 		r.release(i)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
@@ -86,6 +87,35 @@ type Result struct {
 	// counts of every layer [T, N, ...].
 	StepLogits *tensor.Tensor
 	StepCounts []*tensor.Tensor
+
+	// Times says where the time went, in graph order. What runs inside another
+	// step, such as a convolution in that of its neurons, has no entry.
+	Times []NodeTime
+}
+
+// A NodeTime is the time that the step of one node took, all timesteps and
+// samples, added up over the workers.
+type NodeTime struct {
+	Node    *graph.Node
+	Elapsed time.Duration
+}
+
+// times adds up what the workers' runs measured.
+func (n *Network) times(runs []*run) []NodeTime {
+	var list []NodeTime
+	for i, w := range n.plan.wires {
+		if n.plan.steps[i] == nil {
+			continue
+		}
+		t := NodeTime{Node: w.node}
+		for _, r := range runs {
+			if r != nil {
+				t.Elapsed += r.elapsed[i]
+			}
+		}
+		list = append(list, t)
+	}
+	return list
 }
 
 // Run simulates the network on x [N, ...], samples of the graph's input shape.
@@ -138,6 +168,7 @@ func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor
 			return nil, err
 		}
 	}
+	res.Times = n.times(runs)
 	if i := res.Logits.FirstNonFinite(); i >= 0 {
 		return nil, fmt.Errorf("node %q: output of sample %d, channel %d is %g: %w",
 			out.node.Name, i/out.size, i%out.node.Shape.Channels(), res.Logits.Data[i], ErrNotFinite)

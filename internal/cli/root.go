@@ -33,6 +33,7 @@ var commands = []func(*app) *cobra.Command{
 	evalCommand,
 	inspectCommand,
 	dataCommand,
+	benchCommand,
 	reportCommand,
 	versionCommand,
 	completionCommand,

@@ -1,10 +1,13 @@
 package kernel
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/adafire/adafire/internal/parallel"
 )
 
 var benchShapes = []struct {
@@ -77,6 +80,34 @@ func BenchmarkConvBackwardWeight(b *testing.B) {
 	benchConv(b, func(s ConvShape, x, w, y []float32) func() {
 		return func() { ConvBackwardWeight(nil, s, x, y, w) }
 	})
+}
+
+// BenchmarkConvWorkers shows how a pool shares one call; here ns/op counts.
+func BenchmarkConvWorkers(b *testing.B) {
+	for _, workers := range []int{1, 2} {
+		p := parallel.New(workers)
+		defer p.Close()
+		for _, s := range []ConvShape{square(32, 16, 128, 128, 3, 1), square(1, 4, 512, 512, 3, 1)} {
+			x, w, y := make([]float32, s.InLen()), make([]float32, s.WeightLen()), make([]float32, s.OutLen())
+			f, back := NewFilter(s, w), NewBackwardFilter(s, w)
+			name := fmt.Sprintf("_%dx%d/workers=%d", s.N, s.Cin, workers)
+			b.Run("forward"+name, func(b *testing.B) {
+				for b.Loop() {
+					Conv(p, s, x, f, Epilogue{}, y)
+				}
+			})
+			b.Run("input"+name, func(b *testing.B) {
+				for b.Loop() {
+					ConvBackwardInput(p, s, y, back, x)
+				}
+			})
+			b.Run("weight"+name, func(b *testing.B) {
+				for b.Loop() {
+					ConvBackwardWeight(p, s, x, y, w)
+				}
+			})
+		}
+	}
 }
 
 func BenchmarkFilterSet(b *testing.B) {

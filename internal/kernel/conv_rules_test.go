@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"unsafe"
@@ -37,6 +39,27 @@ func TestISANames(t *testing.T) {
 	}
 	if err := InitError(); err != nil {
 		t.Errorf("InitError: %v", err)
+	}
+}
+
+// TestEnvironment runs this program again with values of ADAFIRE_CPU.
+func TestEnvironment(t *testing.T) {
+	if os.Getenv("KERNEL_TEST_CHILD") != "" {
+		fmt.Printf("%v; %v\n", Active(), InitError())
+		return
+	}
+	for value, want := range map[string]string{
+		"":         best().String() + "; <nil>",
+		"auto":     best().String() + "; <nil>",
+		"portable": "portable; <nil>",
+		"z80":      best().String() + "; environment variable ADAFIRE_CPU: unknown instruction set \"z80\"",
+	} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestEnvironment$")
+		cmd.Env = append(os.Environ(), "KERNEL_TEST_CHILD=1", "ADAFIRE_CPU="+value)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("ADAFIRE_CPU=%q: error %v, output %q, want %q", value, err, out, want)
+		}
 	}
 }
 

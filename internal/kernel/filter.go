@@ -41,28 +41,43 @@ func (l *lowered) panelCount() int { return (l.n + panelCols - 1) / panelCols }
 // panelLen is the number of weights of one panel.
 func (l *lowered) panelLen() int { return len(l.ty) * len(l.tx) * l.k * panelCols }
 
-// fill packs weights: at(tap, k, group) is the slice of the group's n weights
-// from input k of the tap, with the given stride.
-func (l *lowered) fill(w []float32, stride int, at func(i, j, k, g int) int) {
+// fill packs weights: at(i, j, g) is where the weight of input 0 and channel 0
+// of tap (i, j) of group g lies in w, the inputs follow strideK apart and the
+// channels strideN apart. One of the strides is 1.
+func (l *lowered) fill(w []float32, strideK, strideN int, at func(i, j, g int) int) {
 	pos := 0
 	for g := range l.groups {
 		for c := 0; c < l.n; c += panelCols {
 			cols := min(panelCols, l.n-c)
 			for i := range l.ty {
 				for j := range l.tx {
-					for k := range l.k {
-						src := at(i, j, k, g) + c*stride
-						dst := l.panels[pos : pos+cols]
-						if stride == 1 {
-							copy(dst, w[src:src+cols])
-						} else {
-							for o := range dst {
-								dst[o] = w[src+o*stride]
-							}
+					src := at(i, j, g) + c*strideN
+					dst := l.panels[pos : pos+l.k*panelCols]
+					pos += l.k * panelCols
+					if strideN == 1 {
+						for k := range l.k {
+							copy(dst[k*panelCols:][:cols], w[src+k*strideK:])
 						}
-						pos += panelCols
+						continue
 					}
+					transpose(dst, w[src:], l.k, cols, strideN)
 				}
+			}
+		}
+	}
+}
+
+// transpose sets dst[k*panelCols+o] = w[o*stride+k] for k < n, o < cols, a few
+// k at a time so that the lines of dst stay in the cache.
+func transpose(dst, w []float32, n, cols, stride int) {
+	const few = 64
+	for k := 0; k < n; k += few {
+		part := dst[k*panelCols : min(n, k+few)*panelCols]
+		for o := range cols {
+			row := w[o*stride+k : o*stride+min(n, k+few)]
+			for at, i := o, 0; i < len(row) && at < len(part); i++ {
+				part[at] = row[i]
+				at += panelCols
 			}
 		}
 	}
@@ -138,7 +153,7 @@ func (f *Filter) Set(w []float32) {
 		f.depthwise.fill(w, func(i, j int) int { return (i*s.KW + j) * s.Cout })
 		return
 	}
-	f.dense.fill(w, 1, func(i, j, k, g int) int { return ((i*s.KW+j)*cing+k)*s.Cout + g*coutg })
+	f.dense.fill(w, s.Cout, 1, func(i, j, g int) int { return (i*s.KW+j)*cing*s.Cout + g*coutg })
 }
 
 // matches panics unless the filter was packed for this kind of convolution.
@@ -161,6 +176,10 @@ func sameFilter(packed, s ConvShape, fn string, backward bool) {
 // respect to its input needs them: transposed, flipped, and split by phase of
 // the stride, so that nothing is multiplied by the zeros that a stride would
 // insert. It depends on the stride too; else see Filter.
+//
+// For a transposed convolution from [N, OutH, OutW, Cout] to [N, H, W, Cin],
+// which is the gradient of this convolution, weights [KH, KW, Cout, Cin/Groups]
+// must first have their last two axes swapped.
 type BackwardFilter struct {
 	shape  ConvShape
 	phases []phase
@@ -238,8 +257,8 @@ func (b *BackwardFilter) Set(w []float32) {
 			p.depthwise.fill(w, func(i, j int) int { return (p.kh[i]*s.KW + p.kw[j]) * s.Cout })
 			continue
 		}
-		p.dense.fill(w, s.Cout, func(i, j, k, g int) int {
-			return (p.kh[i]*s.KW+p.kw[j])*cing*s.Cout + g*coutg + k
+		p.dense.fill(w, 1, s.Cout, func(i, j, g int) int {
+			return (p.kh[i]*s.KW+p.kw[j])*cing*s.Cout + g*coutg
 		})
 	}
 }

@@ -29,7 +29,7 @@ func inspectSafetensors(path string) (*finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return inspectModel(m), nil
+	return inspectModel(path, m)
 }
 
 // A networkFinding is the JSON form of a network.
@@ -39,7 +39,8 @@ type networkFinding struct {
 	MACs       int64                 `json:"macs"`
 	Layers     []layerFinding        `json:"layers"`
 	Provenance checkpoint.Provenance `json:"provenance"`
-	SNN        json.RawMessage       `json:"snn,omitempty"`
+	Spiking    *spikingFinding       `json:"spiking,omitempty"`
+	SNN        json.RawMessage       `json:"snn,omitempty"` // as in the file
 	Train      json.RawMessage       `json:"train,omitempty"`
 	Extra      []tensorFinding       `json:"extra,omitempty"`
 }
@@ -72,9 +73,13 @@ var modelKinds = map[string]string{
 	checkpoint.KindCalibration: "conversion under way",
 }
 
-func inspectModel(m *checkpoint.Model) *finding {
+func inspectModel(path string, m *checkpoint.Model) (*finding, error) {
+	spiking, err := describeSpiking(path, m)
+	if err != nil {
+		return nil, err
+	}
 	n := networkFinding{Kind: m.Kind, Parameters: m.Graph.Parameters(), MACs: m.Graph.MACs(),
-		Provenance: m.Provenance, SNN: m.SNN, Train: m.Train}
+		Provenance: m.Provenance, Spiking: spiking, SNN: m.SNN, Train: m.Train}
 	for _, node := range m.Graph.Nodes {
 		l := layerFinding{Name: node.Name, Op: node.Kind(), Shape: node.Shape, MACs: node.MACs()}
 		for _, in := range node.Inputs {
@@ -96,11 +101,13 @@ func inspectModel(m *checkpoint.Model) *finding {
 			return err
 		}
 		writeProvenance(w, m.Provenance)
-		if err := writeSpiking(w, m); err != nil {
-			return err
+		if spiking != nil {
+			if err := spiking.write(w); err != nil {
+				return err
+			}
 		}
 		return writeExtra(w, n.Extra)
-	}}
+	}}, nil
 }
 
 func describeTensor(name string, t *tensor.Tensor) tensorFinding {
@@ -153,22 +160,22 @@ func floatsText(values []float32) string {
 }
 
 // writeExtra prints the tensors that are no parameters, one line for each; of
-// those of the optimiser only how many there are.
+// those of a training only how many there are.
 func writeExtra(w io.Writer, extra []tensorFinding) error {
-	if len(extra) == 0 {
-		return nil
-	}
 	state := map[string]int{}
 	var shown []tensorFinding
 	for _, t := range extra {
 		switch prefix, _, _ := strings.Cut(t.Name, "."); prefix {
 		case "optim", "ema", "best":
 			state[prefix]++
+		case "snn": // shown with their layers
 		default:
 			shown = append(shown, t)
 		}
 	}
-	fmt.Fprintln(w)
+	if len(shown)+len(state) > 0 {
+		fmt.Fprintln(w)
+	}
 	for _, prefix := range slices.Sorted(maps.Keys(state)) {
 		fmt.Fprintf(w, "%d tensors of training state %q\n", state[prefix], prefix)
 	}

@@ -9,12 +9,15 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/adafire/adafire/checkpoint"
+	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/fileerr"
+	"github.com/adafire/adafire/internal/job"
 	"github.com/adafire/adafire/internal/npy"
 	"github.com/adafire/adafire/models"
 	"github.com/adafire/adafire/report"
@@ -163,11 +166,23 @@ func saveNetwork(t testing.TB, kind string) string {
 	m := &checkpoint.Model{Kind: kind, Graph: g, Provenance: checkpoint.Provenance{
 		Command: "adafire train --dataset digits", Dataset: "digits", Mean: []float32{0.5}, Metrics: map[string]float64{"accuracy": 0.99},
 	}}
-	if kind == checkpoint.KindSNN {
-		m.SNN = json.RawMessage(`{"timesteps":4}`)
-		m.Extra = map[string]*tensor.Tensor{"snn.relu1.threshold": {Shape: []int{3}, Data: []float32{0.5, 1, 1.5}}}
-	}
 	path := filepath.Join(t.TempDir(), "net.safetensors")
+	if kind == checkpoint.KindSNN {
+		x := &tensor.Tensor{Shape: []int{4, 28, 28, 1}, Data: make([]float32, 4*28*28)}
+		for i := range x.Data {
+			x.Data[i] = float32(i%7) / 7
+		}
+		cfg := convert.Default()
+		cfg.Timesteps, cfg.MaxSpikes = 8, []int{2, 3, 4, 5, 6}
+		r, err := convert.Convert(t.Context(), nil, g, x, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := job.SaveSNN(path, r, m.Provenance, false); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	if err := checkpoint.SaveModel(path, m, false); err != nil {
 		t.Fatal(err)
 	}
@@ -206,13 +221,40 @@ func TestInspectNetwork(t *testing.T) {
 func TestInspectSpiking(t *testing.T) {
 	path := saveNetwork(t, checkpoint.KindSNN)
 	kind, c := content(t, path)
-	extra := c["extra"].([]any)[0].(map[string]any)
-	if kind != "spiking network (SNN)" || extra["min"] != 0.5 || extra["max"] != 1.5 || extra["mean"] != 1.0 {
-		t.Errorf("%s: %v", kind, extra)
+	spiking := c["spiking"].(map[string]any)
+	if kind != "spiking network (SNN)" || spiking["timesteps"] != 8.0 {
+		t.Errorf("%s: %v", kind, spiking)
 	}
-	if got := call(t, "inspect", path); got.code != 0 || !strings.Contains(got.stdout, "snn.relu1.threshold") {
+	net, _, err := job.LoadSNN(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers := spiking["layers"].([]any)
+	if len(layers) != 5 {
+		t.Fatalf("%d layers, want 5", len(layers))
+	}
+	for i, want := range net.Layers() {
+		got := layers[i].(map[string]any)
+		if got["name"] != want.Node || got["maxspike"] != float64(i+2) || got["neurons"] != float64(want.Neurons) ||
+			got["threshold_min"] != float64(slices.Min(want.Threshold)) || got["threshold_max"] != float64(slices.Max(want.Threshold)) {
+			t.Errorf("layer %d: got %v, want %+v", i, got, want)
+		}
+	}
+	if got := call(t, "inspect", path); got.code != 0 || !strings.Contains(got.stdout, "spiking with T = 8 timesteps") {
 		t.Errorf("%+v", got)
 	}
+
+	// Settings that the graph does not have are found.
+	m, err := checkpoint.LoadModel(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.SNN = bytes.Replace(m.SNN, []byte(net.Layers()[0].Node), []byte("no such layer"), 1)
+	broken := filepath.Join(t.TempDir(), "broken.safetensors")
+	if err := checkpoint.SaveModel(broken, m, false); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, call(t, "inspect", broken), 1, broken)
 }
 
 func TestInspectArrays(t *testing.T) {

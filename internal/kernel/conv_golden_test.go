@@ -55,7 +55,9 @@ func TestGoldenConvolutions(t *testing.T) {
 			w = must(tensor.ConvWeight(w))
 			s.N, s.H, s.W, s.Cin = big.Shape[0], big.Shape[1], big.Shape[2], big.Shape[3]
 			s.KH, s.KW, s.Cout = w.Shape[0], w.Shape[1], small.Shape[3]
-			fit := func(outSize, stride, size, k, dil, padBefore int) int { return (outSize-1)*stride + (k-1)*dil + 1 - size - padBefore }
+			fit := func(outSize, stride, size, k, dil, padBefore int) int {
+				return (outSize-1)*stride + (k-1)*dil + 1 - size - padBefore
+			}
 			// The padding behind is what makes the sizes fit (output padding).
 			if p := fit(small.Shape[1], s.StrideH, s.H, s.KH, s.DilH, s.PadTop); p >= 0 {
 				s.PadBottom = p

@@ -33,7 +33,7 @@ type benchFlags struct {
 	input, calibInput, calib string
 	batch, classes, runs     int
 	timesteps, maxSpike      int
-	layers, train            bool
+	layers, train, kernels   bool
 	logits, annLogits        string
 }
 
@@ -81,6 +81,7 @@ have it, [N, C, H, W].`,
 	intVar(f, &b.runs, "runs", 5, 1, maxBenchRuns, "timed calls of each kind")
 	f.BoolVar(&b.train, "train", false, "also measure a training step (the built-in table always does)")
 	f.BoolVar(&b.layers, "layers", false, "also measure layer by layer")
+	f.BoolVar(&b.kernels, "kernels", false, "measure the machine and the kernels only")
 	f.StringVar(&b.logits, "logits", "", "save the outputs of the spiking network (with --T 0: of the ANN) to `FILE.npy`")
 	f.StringVar(&b.annLogits, "ann-logits", "", "save the outputs of the ANN to `FILE.npy`")
 	cmd.RunE = a.run(func(s *session, _ []string) error {
@@ -116,8 +117,10 @@ have it, [N, C, H, W].`,
 			}
 			r.add(n)
 		}
-		if err := b.saveLogits(s, r.Networks[0]); err != nil {
-			return err
+		if len(r.Networks) > 0 {
+			if err := b.saveLogits(s, r.Networks[0]); err != nil {
+				return err
+			}
 		}
 		r.Seconds = s.Seconds()
 		return s.Emit(r, r.write)
@@ -129,6 +132,9 @@ have it, [N, C, H, W].`,
 func (b *benchFlags) check(s *session) error {
 	if b.arch != "" && b.model != "" {
 		return s.Usagef("--arch makes a network, --model reads one: give one of them")
+	}
+	if b.kernels && (b.arch != "" || b.model != "") {
+		return s.Usagef("--kernels leaves the networks out, --arch and --model name one: give one of them")
 	}
 	for flag, given := range map[string]bool{"input": b.input != "", "calib-input": b.calibInput != "",
 		"logits": b.logits != "", "ann-logits": b.annLogits != ""} {
@@ -178,6 +184,9 @@ func parseInputShape(text string) (graph.Shape, error) {
 // subjects makes what is to be measured.
 func (b *benchFlags) subjects(s *session) ([]bench.Subject, error) {
 	batch := cmp.Or(b.batch, bench.Batch)
+	if b.kernels {
+		return nil, nil
+	}
 	if b.arch == "" && b.model == "" {
 		var list []bench.Subject
 		for _, arch := range bench.Archs {
@@ -360,14 +369,14 @@ type benchResult struct {
 	Seed     uint64           `json:"seed"`
 	Seconds  float64          `json:"seconds"`
 	Machine  bench.Machine    `json:"machine"`
-	Network  string           `json:"network"`
-	Batch    int              `json:"batch"`
+	Network  string           `json:"network,omitempty"`
+	Batch    int              `json:"batch,omitempty"`
 	ANN      *bench.ANN       `json:"ann,omitempty"`
 	SNN      *bench.SNN       `json:"snn,omitempty"`
 	Train    *bench.Train     `json:"train,omitempty"`
 	Layers   []bench.Layer    `json:"layers,omitempty"`
 	Kernels  []bench.Kernel   `json:"kernels,omitempty"`
-	Networks []*bench.Network `json:"networks"`
+	Networks []*bench.Network `json:"networks,omitempty"`
 }
 
 func (r *benchResult) add(n *bench.Network) {

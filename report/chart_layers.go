@@ -277,7 +277,7 @@ func (d *data) layerEnergy() (*drawing, error) {
 	g.legend = []legendItem{{fmt.Sprintf("%s, T = %d", own.label, d.chosen.Timesteps), own.index}}
 	if len(ann.xys) > 0 {
 		others = []series{ann}
-		g.legend = append(g.legend, legendItem{"the same layer of the ANN", annSquare})
+		g.legend = append(g.legend, legendItem{"the ANN's layers that its spikes reach", annSquare})
 	}
 	if err := g.bars(values, own.index, others, high/scale); err != nil {
 		return nil, err

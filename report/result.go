@@ -197,7 +197,7 @@ type Layer struct {
 	EnergyShare   float64 `json:"energy_share,omitempty"` // of the SNN's energy
 	ANNMACs       int64   `json:"ann_macs_per_sample,omitempty"`
 	ANNEnergyPJ   float64 `json:"ann_energy_pj_per_sample,omitempty"`
-	EnergyRatio   float64 `json:"energy_ratio,omitempty"` // to the same layer of the ANN
+	EnergyRatio   float64 `json:"energy_ratio,omitempty"` // to the ANN's layers that its spikes reach
 }
 
 // Timing says how long the parts of a run took.

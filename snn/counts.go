@@ -16,10 +16,11 @@ type LayerCounts struct {
 	ReadoutSOPs  []int64 // the part of SOPs that goes into layers behind the last neurons
 	PoolAdds     []int64 // spikes that enter a sum pool
 	ResidualAdds []int64 // spikes that pass an identity shortcut
+	Inputs       []int64 // (input, timestep) pairs of the driving layer that are not zero; 0 if its input is analog
 }
 
 func (c *LayerCounts) all() []*[]int64 {
-	return []*[]int64{&c.Spikes, &c.Events, &c.SOPs, &c.ReadoutSOPs, &c.PoolAdds, &c.ResidualAdds}
+	return []*[]int64{&c.Spikes, &c.Events, &c.SOPs, &c.ReadoutSOPs, &c.PoolAdds, &c.ResidualAdds, &c.Inputs}
 }
 
 func (c *LayerCounts) reset(samples int) {
@@ -251,6 +252,26 @@ func (r *run) countOperations(w int, spikes []uint8) {
 			}
 		}
 		lo += e.channels
+	}
+}
+
+// countInputs counts the inputs of the layer that drives s which are not zero.
+func (r *run) countInputs(s *fireStep) {
+	in, steps := r.net.plan.wires[s.in], r.net.cfg.Timesteps
+	size := steps * in.size
+	for g := range r.samples {
+		var live int64
+		switch in.kind {
+		case counts:
+			_, live = kernel.CountSpikes(r.bytes[s.in][g*size : (g+1)*size])
+		case current:
+			for _, x := range r.floats[s.in][g*size : (g+1)*size] {
+				if x != 0 {
+					live++
+				}
+			}
+		}
+		r.layers[s.layer].Inputs[g] = live
 	}
 }
 

@@ -44,6 +44,28 @@ func (p EnergyProfile) SNN(macs, accumulates float64) float64 {
 	return p.MAC*macs + p.AC*accumulates
 }
 
+// Reference returns the energy in picojoule of one sample by the formula of the
+// authors' code, to compare with published numbers and never instead of SNN:
+// the first layer's MACs in every timestep, every other spiking layer's MACs
+// times the share of its inputs that are not zero, a burst counting once;
+// shortcuts and the readout are left out (algorithms.md 8.1). inputs is the
+// mean over samples of LayerCounts.Inputs, per layer.
+func (p EnergyProfile) Reference(n *Network, inputs []float64) float64 {
+	var total float64
+	for i, f := range n.plan.fires {
+		src, err := BiasNode(f.node)
+		if err != nil {
+			continue
+		}
+		if macs := n.MACs(src); macs > 0 {
+			total += p.MAC * float64(macs) * float64(n.cfg.Timesteps)
+			continue
+		}
+		total += p.AC * float64(src.MACs()) * inputs[i] / float64(src.Inputs[0].Shape.Numel())
+	}
+	return total
+}
+
 // MACs returns the multiply-accumulates of node n of the network for one
 // sample: those on the constant analog input, once, and those on values that
 // are no longer spikes (a layer behind another without neurons between), in

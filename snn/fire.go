@@ -89,6 +89,9 @@ func (s *fireStep) fire(r *run, offset, initial []float32) {
 		s.fireBatch(r, offset, initial)
 	}
 	r.countOperations(s.out, r.bytes[s.out])
+	if s.conv != nil {
+		r.countInputs(s)
+	}
 }
 
 // start sets the membrane potentials before the first timestep.

@@ -186,6 +186,13 @@ func TestGoldenEnergy(t *testing.T) {
 				energy[i] = float32(p.SNN(float64(net.TotalMACs()), float64(adds)))
 			}
 			c.Compare(t, "energy_readout_steps_pj", energy)
+			inputs := make([]float64, len(res.Layers))
+			for l := range inputs {
+				for _, k := range res.Layers[l].Inputs {
+					inputs[l] += float64(k) / float64(samples)
+				}
+			}
+			c.CompareFloats(t, "energy_pj_reference_formula", p.Reference(net, inputs))
 		})
 	}
 }

@@ -132,7 +132,7 @@ type SpikingScore struct {
 
 // LayerTotals are the sums of snn.LayerCounts over samples.
 type LayerTotals struct {
-	Spikes, Events, SOPs, ReadoutSOPs, PoolAdds, ResidualAdds int64
+	Spikes, Events, SOPs, ReadoutSOPs, PoolAdds, ResidualAdds, Inputs int64
 }
 
 func (t *LayerTotals) add(c *snn.LayerCounts) {
@@ -140,7 +140,8 @@ func (t *LayerTotals) add(c *snn.LayerCounts) {
 		sum *int64
 		per []int64
 	}{{&t.Spikes, c.Spikes}, {&t.Events, c.Events}, {&t.SOPs, c.SOPs}, {&t.ReadoutSOPs, c.ReadoutSOPs},
-		{&t.PoolAdds, c.PoolAdds}, {&t.ResidualAdds, c.ResidualAdds}} {
+		{&t.PoolAdds, c.PoolAdds}, {&t.ResidualAdds, c.ResidualAdds},
+		{&t.Inputs, c.Inputs}} {
 		for _, k := range v.per {
 			*v.sum += k
 		}

@@ -187,6 +187,7 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 		MACs: float64(net.TotalMACs()), SamplesPerSec: score.Rate()}
 	e.Accuracy = new(score.Accuracy())
 	var neurons int64
+	inputs := make([]float64, len(score.Layers))
 	// A row has the operations that its spikes cause, so it is compared with the
 	// ANN's layers where they happen, and with the first layer where its own
 	// current is analog. Each layer of the ANN stands in one row.
@@ -200,6 +201,7 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 	}
 	for i, info := range net.Layers() {
 		t := score.Layers[i]
+		inputs[i] = float64(t.Inputs) / n
 		l := report.Layer{Name: info.Node, Shape: info.Shape, Neurons: int64(info.Neurons), MaxSpike: info.MaxSpike,
 			Spikes: float64(t.Spikes) / n, Events: float64(t.Events) / n, SOPs: float64(t.SOPs) / n}
 		l.ThresholdMean, l.ThresholdMin, l.ThresholdMax = spread(info.Threshold)
@@ -230,6 +232,7 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 	e.NeuronUpdates = float64(neurons) * float64(cfg.Timesteps)
 	e.Density = e.Events / e.NeuronUpdates
 	e.EnergyPJ = energy.SNN(e.MACs, e.SOPs+e.PoolAdds+e.ResidualAdds)
+	e.Reference = &report.Reference{EnergyPJ: energy.Reference(net, inputs)}
 	return e
 }
 

@@ -128,9 +128,9 @@ func (s *State) withPrefix(prefix string) Weights {
 	return w
 }
 
-// ReservedName reports a node whose name would make its parameters look like
+// reservedName reports a node whose name would make its parameters look like
 // another part of a State.
-func ReservedName(g *graph.Graph) error {
+func reservedName(g *graph.Graph) error {
 	for _, n := range g.Nodes {
 		for _, prefix := range []string{PrefixOptimiser, PrefixEMA, PrefixBest} {
 			if strings.HasPrefix(n.Name+".", prefix) {

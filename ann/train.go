@@ -152,7 +152,7 @@ func newTrainer(g *graph.Graph, pool *parallel.Pool, train, valid Batches, cfg C
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if err := ReservedName(g); err != nil {
+	if err := reservedName(g); err != nil {
 		return nil, err
 	}
 	if train.Len() < 1 {

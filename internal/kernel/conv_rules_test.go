@@ -312,6 +312,7 @@ func TestConvPanicsOnBrokenCalls(t *testing.T) {
 func TestCallLayouts(t *testing.T) {
 	var c tileCall
 	var g gradCall
+	var w winogradCall
 	for _, f := range []struct {
 		name      string
 		got, want uintptr
@@ -326,6 +327,11 @@ func TestCallLayouts(t *testing.T) {
 		{"n", unsafe.Offsetof(g.n), 24}, {"step", unsafe.Offsetof(g.step), 32}, {"dy", unsafe.Offsetof(g.dy), 40},
 		{"dy2", unsafe.Offsetof(g.dy2), 48}, {"dw", unsafe.Offsetof(g.dw), 56}, {"ldw", unsafe.Offsetof(g.ldw), 64},
 		{"acc", unsafe.Offsetof(g.acc), 72},
+		{"winogradCall.x", unsafe.Offsetof(w.x), 0}, {"zeros", unsafe.Offsetof(w.zeros), 8}, {"off", unsafe.Offsetof(w.off), 16},
+		{"y", unsafe.Offsetof(w.y), 24}, {"stride", unsafe.Offsetof(w.stride), 32}, {"n", unsafe.Offsetof(w.n), 40},
+		{"tmp", unsafe.Offsetof(w.tmp), 48}, {"bias", unsafe.Offsetof(w.bias), 56}, {"add", unsafe.Offsetof(w.add), 64},
+		{"lo", unsafe.Offsetof(w.lo), 72}, {"hi", unsafe.Offsetof(w.hi), 76}, {"two", unsafe.Offsetof(w.two), 80},
+		{"four", unsafe.Offsetof(w.four), 84}, {"five", unsafe.Offsetof(w.five), 88}, {"eight", unsafe.Offsetof(w.eight), 92},
 	} {
 		if unsafe.Sizeof(uintptr(0)) == 8 && f.got != f.want {
 			t.Errorf("%s at offset %d, the assembly has %d", f.name, f.got, f.want)

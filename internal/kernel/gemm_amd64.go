@@ -195,3 +195,31 @@ func depthwiseGradTile(isa ISA, rows int, c *gradCall) {
 		depthwiseGradAVX2x16_1(c)
 	}
 }
+
+// winogradInput transforms the inputs of one tile.
+func winogradInput(isa ISA, c *winogradCall) {
+	switch isa {
+	case AVX2:
+		winogradInputAVX2x16(c)
+	case AVX512:
+		winogradInputAVX512x16(c)
+	default:
+		winogradInputPortable(c)
+	}
+}
+
+// winogradOutput transforms the sums of one tile.
+func winogradOutput(isa ISA, c *winogradCall) {
+	switch {
+	case isa == AVX2 && c.add == nil:
+		winogradOutputAVX2x16(c)
+	case isa == AVX2:
+		winogradOutputAddAVX2x16(c)
+	case isa == AVX512 && c.add == nil:
+		winogradOutputAVX512x16(c)
+	case isa == AVX512:
+		winogradOutputAddAVX512x16(c)
+	default:
+		winogradOutputPortable(c)
+	}
+}

@@ -22,3 +22,7 @@ func depthwiseTile(ISA, *tileCall) bool { return false }
 
 // depthwiseGradTile is never called where only portable Go runs.
 func depthwiseGradTile(ISA, int, *gradCall) { panic("kernel: no depthwise gradient kernel") }
+
+func winogradInput(_ ISA, c *winogradCall) { winogradInputPortable(c) }
+
+func winogradOutput(_ ISA, c *winogradCall) { winogradOutputPortable(c) }

@@ -239,6 +239,21 @@ func depthwiseGradAVX2x16_5(c *gradCall)
 //go:noescape
 func depthwiseGradAVX2x16_6(c *gradCall)
 
+// winogradInputAVX2x16 transforms the inputs of a tile.
+//
+//go:noescape
+func winogradInputAVX2x16(c *winogradCall)
+
+// winogradOutputAVX2x16 transforms the sums of a tile.
+//
+//go:noescape
+func winogradOutputAVX2x16(c *winogradCall)
+
+// winogradOutputAddAVX2x16 transforms the sums of a tile.
+//
+//go:noescape
+func winogradOutputAddAVX2x16(c *winogradCall)
+
 // peakAVX2 does 48*n fused multiply-adds of whole vectors.
 func peakAVX2(n int)
 
@@ -281,6 +296,21 @@ func depthwiseGradAVX512x16_5(c *gradCall)
 //
 //go:noescape
 func depthwiseGradAVX512x16_6(c *gradCall)
+
+// winogradInputAVX512x16 transforms the inputs of a tile.
+//
+//go:noescape
+func winogradInputAVX512x16(c *winogradCall)
+
+// winogradOutputAVX512x16 transforms the sums of a tile.
+//
+//go:noescape
+func winogradOutputAVX512x16(c *winogradCall)
+
+// winogradOutputAddAVX512x16 transforms the sums of a tile.
+//
+//go:noescape
+func winogradOutputAddAVX512x16(c *winogradCall)
 
 // peakAVX512 does 48*n fused multiply-adds of whole vectors.
 func peakAVX512(n int)

@@ -9,9 +9,9 @@ func supported(i ISA) bool {
 	case Portable:
 		return true
 	case AVX2:
-		return cpu.X86.HasAVX2 && cpu.X86.HasFMA
+		return cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI1
 	case AVX512:
-		return cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasAVX512F &&
+		return cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI1 && cpu.X86.HasAVX512F &&
 			cpu.X86.HasAVX512VL && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW
 	}
 	return false

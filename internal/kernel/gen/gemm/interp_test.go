@@ -318,6 +318,102 @@ func TestDepthwiseGradients(t *testing.T) {
 	}
 }
 
+// Matrices of Winograd's F(4x4, 3x3).
+var (
+	winoBt = [6][6]float32{{4, 0, -5, 0, 1, 0}, {0, -4, -4, 1, 1, 0}, {0, 4, -4, -1, 1, 0},
+		{0, -2, -1, 2, 1, 0}, {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}}
+	winoAt = [4][6]float32{{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}}
+)
+
+// sandwich is element (i, j) of m*d*mt.
+func sandwich(m [][6]float32, i, j int, d func(r, c int) float32) float64 {
+	var sum float64
+	for r := range 6 {
+		for c := range 6 {
+			sum += float64(m[i][r]) * float64(d(r, c)) * float64(m[j][c])
+		}
+	}
+	return sum
+}
+
+func near(t *testing.T, what string, got []float32, want []float64) {
+	t.Helper()
+	for i, v := range want {
+		if d := math.Abs(float64(got[i]) - v); !(d <= 1e-4) {
+			t.Fatalf("%s: element %d: got %g, want %g", what, i, got[i], v)
+		}
+	}
+}
+
+func winogradFields(m *machine, stride, n int) map[int]uint64 {
+	pair := func(a, b float32) uint64 { return uint64(math.Float32bits(a)) | uint64(math.Float32bits(b))<<32 }
+	return map[int]uint64{winoZeros: m.floats(make([]float32, 16)), winoStride: uint64(4 * stride), winoN: uint64(n),
+		winoTmp: m.floats(make([]float32, 36*16)), winoLo: pair(-20, 30), winoTwo: pair(2, 4), winoFive: pair(5, 8)}
+}
+
+func TestWinograd(t *testing.T) {
+	fns := compile(t)
+	for _, name := range []string{"AVX2x16", "AVX512x16"} {
+		r := rand.New(rand.NewPCG(6, 6))
+		for chunks := 1; chunks <= 3; chunks++ {
+			stride := 16*chunks + r.IntN(5)
+			x, off := random(r, 100+16*chunks), make([]int, 36)
+			for i := range off {
+				off[i] = r.IntN(100) - r.IntN(2)*1000
+			}
+			m := newMachine()
+			out := m.floats(random(r, 35*stride+16*chunks))
+			want := make([]float64, 35*stride+16*chunks)
+			for i, v := range m.read(out) {
+				want[i] = float64(v)
+			}
+			fields := winogradFields(m, stride, chunks)
+			fields[winoX], fields[winoOff], fields[winoY] = m.floats(x), m.ints(off), out
+			call(t, m, fns["winogradInput"+name], structure(m, winoEight+4, fields))
+			for c := range 16 * chunks {
+				for i := range 36 {
+					want[i*stride+c] = sandwich(winoBt[:], i/6, i%6, func(r, col int) float32 {
+						if o := off[6*r+col]; o >= 0 {
+							return x[o+c]
+						}
+						return 0
+					})
+				}
+			}
+			near(t, "winogradInput"+name, m.read(out), want)
+
+			sums, bias, add := random(r, 35*stride+16*chunks), random(r, 16*chunks), random(r, 16*(16*chunks+3))
+			off = off[:16]
+			for i, at := range r.Perm(16) {
+				off[i] = at * (16*chunks + 3)
+			}
+			for _, withAdd := range []bool{false, true} {
+				fn := "winogradOutput" + name
+				m := newMachine()
+				out := m.floats(make([]float32, 15*(16*chunks+3)+16*chunks))
+				fields := winogradFields(m, stride, chunks)
+				fields[winoX], fields[winoOff], fields[winoY], fields[winoBias] = m.floats(sums), m.ints(off), out, m.floats(bias)
+				if withAdd {
+					fn = "winogradOutputAdd" + name
+					fields[winoAdd] = m.floats(add)
+				}
+				call(t, m, fns[fn], structure(m, winoEight+4, fields))
+				want := make([]float64, 15*(16*chunks+3)+16*chunks)
+				for c := range 16 * chunks {
+					for i, o := range off {
+						v := sandwich(winoAt[:], i/4, i%4, func(r, col int) float32 { return sums[(6*r+col)*stride+c] }) + float64(bias[c])
+						if withAdd {
+							v += float64(add[o+c])
+						}
+						want[o+c] = min(30, max(-20, v))
+					}
+				}
+				near(t, fn, m.read(out), want)
+			}
+		}
+	}
+}
+
 func TestPeakAndTriad(t *testing.T) {
 	fns := compile(t)
 	for _, name := range []string{"AVX2", "AVX512"} {
@@ -353,7 +449,7 @@ func TestMachineFaults(t *testing.T) {
 func TestEveryFunctionIsTested(t *testing.T) {
 	for name := range compile(t) {
 		known := false
-		for _, p := range []string{"tile", "depthwise", "grad", "peak", "triad"} {
+		for _, p := range []string{"tile", "depthwise", "grad", "peak", "triad", "winograd"} {
 			known = known || strings.HasPrefix(name, p)
 		}
 		if !known {

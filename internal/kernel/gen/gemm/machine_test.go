@@ -260,7 +260,7 @@ func (m *machine) execute(i *ir.Instruction) {
 	case "VBROADCASTSS":
 		v := m.vector(o[0], 1)
 		m.set(o[1], func(int) float32 { return v[0] })
-	case "VADDPS", "VMAXPS", "VMINPS", "VFMADD231PS", "VFMADD213PS":
+	case "VADDPS", "VSUBPS", "VMULPS", "VMAXPS", "VMINPS", "VFMADD231PS", "VFMADD213PS":
 		_, n := lanes(o[2])
 		// Go's order is the reverse of the manuals': dst = op(b, a).
 		a, b, dst := m.vector(o[0], n), m.vector(o[1], n), m.vector(o[2], n)
@@ -268,6 +268,10 @@ func (m *machine) execute(i *ir.Instruction) {
 			switch i.Opcode {
 			case "VADDPS":
 				return a[k] + b[k]
+			case "VSUBPS":
+				return b[k] - a[k]
+			case "VMULPS":
+				return a[k] * b[k]
 			case "VMAXPS": // the second source unless the first is greater
 				if b[k] > a[k] {
 					return b[k]

@@ -44,6 +44,9 @@ func generate(c *build.Context) {
 			for rows := 1; rows <= gradRows; rows++ {
 				depthwiseGrad(c, t, rows)
 			}
+			winogradInput(c, t)
+			winogradOutput(c, t, false)
+			winogradOutput(c, t, true)
 			peak(c, t)
 			triad(c, t)
 		}

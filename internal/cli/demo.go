@@ -18,6 +18,7 @@ import (
 var (
 	demoTimesteps      = []int{1, 2, 4, 8, 16, 32}
 	demoTimestepsQuick = []int{2, 8}
+	demoReferenceMost  = 8 // few timesteps are where the rules differ
 	// demoKept is the setting and T of the network that the demo saves.
 	demoKept, demoKeptT = "burst-light", 4
 )
@@ -34,6 +35,9 @@ func demoSettings(timesteps []int) []job.Setting {
 	var all []job.Setting
 	for _, cfg := range []convert.Config{ours, burstNone, plainLight, plainNone, reference, referencePlain} {
 		for _, t := range timesteps {
+			if cfg.Profile == convert.ProfileReference && t > demoReferenceMost {
+				continue
+			}
 			cfg.Timesteps = t
 			all = append(all, namedSetting(cfg))
 		}

@@ -69,7 +69,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 // configuration that is saved, so that it can be run again as it is.
 var presentation = map[string]bool{
 	"help": true, "version": true, "config": true, "json": true, "quiet": true, "verbose": true, "no-progress": true,
-	"color": true, "force": true, "cpuprofile": true, "memprofile": true,
+	"color": true, "force": true, "resume": true, "open": true, "cpuprofile": true, "memprofile": true,
 }
 
 // A colourMode is auto, always or never.

@@ -140,3 +140,69 @@ func reservedName(g *graph.Graph) error {
 	}
 	return nil
 }
+
+// state returns a copy of where the training stands.
+func (t *trainer) state() *State {
+	s := &State{Tensors: make(map[string]*tensor.Tensor), Progress: t.at}
+	s.Progress.Elapsed = t.before + time.Since(t.began)
+	s.Progress.History = append([]EpochStats(nil), t.at.History...)
+	put := func(prefix string, w Weights) {
+		for name, x := range w {
+			s.Tensors[prefix+name] = x.Clone()
+		}
+	}
+	put("", t.weights)
+	put(PrefixEMA, t.ema)
+	put(PrefixBest, t.best)
+	put(PrefixOptimiser, t.buffers())
+	return s
+}
+
+// buffers returns the optimiser's buffers as tensors of their parameters'
+// shapes, sharing the data.
+func (t *trainer) buffers() Weights {
+	w := make(Weights)
+	for _, p := range t.net.Params() {
+		for _, b := range []string{"momentum.", "m.", "v."} {
+			if data := t.opt.Buffers()[b+p.Name]; data != nil {
+				w[b+p.Name] = &tensor.Tensor{Shape: p.Value.Shape, Data: data}
+			}
+		}
+	}
+	return w
+}
+
+// restore continues from a state.
+func (t *trainer) restore(s *State) error {
+	if diff := differs(&s.Progress.Config, &t.cfg); diff != "" {
+		return fmt.Errorf("the run was made with another configuration: %s", diff)
+	}
+	p := s.Progress
+	if p.Epoch < 0 || p.Epoch > t.cfg.Total() || p.Batch < 0 || p.Batch > t.train.Len() || p.Step != p.Epoch*t.train.Len()+p.Batch {
+		return fmt.Errorf("epoch %d, batch %d, step %d do not fit epochs of %d batches", p.Epoch, p.Batch, p.Step, t.train.Len())
+	}
+	if err := restore(t.weights, s.Tensors, ""); err != nil {
+		return err
+	}
+	if err := restore(t.buffers(), s.Tensors, PrefixOptimiser); err != nil {
+		return err
+	}
+	if t.ema != nil {
+		if err := restore(t.ema, s.Tensors, PrefixEMA); err != nil {
+			return err
+		}
+	}
+	if p.BestEpoch > 0 && t.cfg.KeepBest {
+		t.best = t.weights.Clone()
+		if err := restore(t.best, s.Tensors, PrefixBest); err != nil {
+			return err
+		}
+	}
+	t.opt.SetSteps(p.Step)
+	t.net.Refresh()
+	t.at = p
+	t.at.History = append([]EpochStats(nil), p.History...)
+	t.before = p.Elapsed
+	t.checkpoint = p.Step
+	return nil
+}

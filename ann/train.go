@@ -399,57 +399,6 @@ func (t *trainer) current() Weights {
 	return t.weights
 }
 
-func (t *trainer) evaluate(ctx context.Context) (Outcome, error) {
-	g := t.g
-	if t.ema != nil {
-		g = t.g.CloneShared()
-		for _, n := range g.Nodes {
-			for role := range n.Params {
-				n.Params[role] = t.ema[graph.ParamName(n.Name, role)]
-			}
-		}
-	}
-	return evaluate(ctx, g, t.pool, t.valid, &t.cfg)
-}
-
-// Evaluate runs g over one epoch of batches, for inference, and returns the
-// mean cross entropy without smoothing and the correct predictions.
-func Evaluate(ctx context.Context, g *graph.Graph, pool *parallel.Pool, data Batches) (Outcome, error) {
-	cfg := DefaultConfig()
-	return evaluate(ctx, g, pool, data, &cfg)
-}
-
-func evaluate(ctx context.Context, g *graph.Graph, pool *parallel.Pool, data Batches, cfg *Config) (Outcome, error) {
-	ex, err := New(g, pool)
-	if err != nil {
-		return Outcome{}, err
-	}
-	var total Outcome
-	for b, err := range data.Epoch(ctx, 0, 0) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return Outcome{}, err
-		}
-		y, err := ex.Forward(b.X)
-		if err != nil {
-			return Outcome{}, err
-		}
-		out, err := loss(pool, cfg, 0, y, b, nil)
-		if err != nil {
-			return Outcome{}, err
-		}
-		total.Loss += out.Loss * float64(out.Count)
-		total.Correct += out.Correct
-		total.Count += out.Count
-	}
-	if total.Count > 0 {
-		total.Loss /= float64(total.Count)
-	}
-	return total, nil
-}
-
 func (t *trainer) progress() Progress {
 	batches := t.train.Len()
 	p := Progress{Epoch: t.at.Epoch + 1, Epochs: t.cfg.Total(), Batch: t.at.Batch, Batches: batches, Step: t.at.Step,
@@ -480,70 +429,5 @@ func (t *trainer) save(why Reason, improved bool) error {
 	if err := t.hooks.Checkpoint(t.state(), why, improved); err != nil {
 		return fmt.Errorf("checkpoint after step %d: %w", t.at.Step, err)
 	}
-	return nil
-}
-
-func (t *trainer) state() *State {
-	s := &State{Tensors: make(map[string]*tensor.Tensor), Progress: t.at}
-	s.Progress.Elapsed = t.before + time.Since(t.began)
-	s.Progress.History = append([]EpochStats(nil), t.at.History...)
-	put := func(prefix string, w Weights) {
-		for name, x := range w {
-			s.Tensors[prefix+name] = x.Clone()
-		}
-	}
-	put("", t.weights)
-	put(PrefixEMA, t.ema)
-	put(PrefixBest, t.best)
-	put(PrefixOptimiser, t.buffers())
-	return s
-}
-
-// buffers returns the optimiser's buffers as tensors of their parameters'
-// shapes, sharing the data.
-func (t *trainer) buffers() Weights {
-	w := make(Weights)
-	for _, p := range t.net.Params() {
-		for _, b := range []string{"momentum.", "m.", "v."} {
-			if data := t.opt.Buffers()[b+p.Name]; data != nil {
-				w[b+p.Name] = &tensor.Tensor{Shape: p.Value.Shape, Data: data}
-			}
-		}
-	}
-	return w
-}
-
-// restore continues from a state.
-func (t *trainer) restore(s *State) error {
-	if diff := differs(&s.Progress.Config, &t.cfg); diff != "" {
-		return fmt.Errorf("the run was made with another configuration: %s", diff)
-	}
-	p := s.Progress
-	if p.Epoch < 0 || p.Epoch > t.cfg.Total() || p.Batch < 0 || p.Batch > t.train.Len() || p.Step != p.Epoch*t.train.Len()+p.Batch {
-		return fmt.Errorf("epoch %d, batch %d, step %d do not fit epochs of %d batches", p.Epoch, p.Batch, p.Step, t.train.Len())
-	}
-	if err := restore(t.weights, s.Tensors, ""); err != nil {
-		return err
-	}
-	if err := restore(t.buffers(), s.Tensors, PrefixOptimiser); err != nil {
-		return err
-	}
-	if t.ema != nil {
-		if err := restore(t.ema, s.Tensors, PrefixEMA); err != nil {
-			return err
-		}
-	}
-	if p.BestEpoch > 0 && t.cfg.KeepBest {
-		t.best = t.weights.Clone()
-		if err := restore(t.best, s.Tensors, PrefixBest); err != nil {
-			return err
-		}
-	}
-	t.opt.SetSteps(p.Step)
-	t.net.Refresh()
-	t.at = p
-	t.at.History = append([]EpochStats(nil), p.History...)
-	t.before = p.Elapsed
-	t.checkpoint = p.Step
 	return nil
 }

@@ -54,7 +54,7 @@ func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	}
 	if isConv(src) && p.driver(src, uses) == n {
 		f.in = p.index[src.Inputs[0]]
-		f.conv = newConv(src, p.wires[f.in].scale, w.scale)
+		f.conv = newConv(src, p.wires[f.in].scale, w.scale, p.wires[f.in].kind == counts)
 	} else {
 		f.in = p.index[src]
 		f.inScale = factor(p.wires[f.in].scale, w.scale, channels)
@@ -67,6 +67,7 @@ func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 const (
 	minRowPixels = 96      // pixels of a block of rows: enough for the tiles of the convolution
 	maxExpanded  = 1 << 19 // floats of counts spread out at a time
+	eventPixels  = 512     // output pixels that share the weights of a convolution of events
 )
 
 func (s *fireStep) run(r *run) { s.fire(r, nil, s.initial) }
@@ -83,6 +84,8 @@ func (s *fireStep) fire(r *run, offset, initial []float32) {
 	switch {
 	case s.conv == nil:
 		s.fireWire(r, offset, initial)
+	case s.conv.events != nil:
+		s.fireEvents(r, offset, initial)
 	case !s.conv.rows && s.conv.shape.OutH()*s.conv.shape.OutW() >= minRowPixels:
 		s.fireRows(r, offset, initial)
 	default:
@@ -175,6 +178,56 @@ func (s *fireStep) fireKept(r *run, offset, initial []float32) {
 		}
 	}
 	r.countOperations(s.out, r.bytes[s.out])
+}
+
+// fireEvents convolves the spikes event by event, a few timesteps, or samples
+// of small images, at a time.
+func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
+	p, steps := r.net.plan, r.net.cfg.Timesteps
+	size, in := p.wires[s.out].size, p.wires[s.in].size
+	shape := s.conv.shape
+	total := r.samples * steps // frames: [sample][timestep]
+	most := min(total, max(1, eventPixels/(shape.OutH()*shape.OutW())))
+	v := grow(&r.scratch.membrane, size)
+	masks := grow(&r.scratch.masks, most*in/64)
+	var addend, buffer []float32
+	if s.add >= 0 {
+		addend = grow(&r.scratch.addend, most*size)
+	}
+	if r.kept == nil {
+		buffer = grow(&r.scratch.current, most*size)
+	}
+	for lo := 0; lo < total; lo += most {
+		hi := min(lo+most, total)
+		shape.N = hi - lo
+		e := kernel.Epilogue{Bias: s.conv.bias}
+		if s.add >= 0 {
+			e.Add = addend
+			for k := lo; k < hi; k++ {
+				r.slice(addend[(k-lo)*size:(k-lo+1)*size], s.add, k/steps, k%steps, 0, size, s.addScale)
+			}
+		}
+		current := buffer
+		if r.kept != nil {
+			current = r.kept[lo*size : hi*size]
+		}
+		counts := r.bytes[s.in][lo*in : hi*in]
+		kernel.CountMasks(masks[:len(counts)/64], counts)
+		kernel.ConvCounts(r.pool, shape, counts, masks, s.conv.events, e, current)
+		for k := lo; k < hi; k++ {
+			g, t := k/steps, k%steps
+			if t == 0 {
+				s.reset(v, initial)
+			}
+			at := k * size
+			spikes, events, finite := s.update(r.bytes[s.out][at:at+size], v, current[at-lo*size:at-lo*size+size], offset)
+			r.layers[s.layer].add(g, spikes, events)
+			if !finite {
+				r.fail(s, g, t, v)
+				return
+			}
+		}
+	}
 }
 
 // fireRows works on one sample at a time, in blocks of output rows that go

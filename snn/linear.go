@@ -18,8 +18,9 @@ type function func(p *parallel.Pool, n int, in [][]float32, out []float32)
 // conv is a convolution or fully connected layer with folded scales; neurons
 // drive it directly so that its epilogue and their update share the cache.
 type conv struct {
-	shape  kernel.ConvShape // N is set by the caller
-	filter *kernel.Filter
+	shape  kernel.ConvShape    // N is set by the caller
+	filter *kernel.Filter      // nil if events is not
+	events *kernel.EventFilter // for an input of spike counts, where that is possible
 	bias   []float32
 	rows   bool // a fully connected layer: samples are the columns of one image
 }
@@ -35,7 +36,8 @@ func (c *conv) apply(p *parallel.Pool, n int, x, add, y []float32) {
 }
 
 // newConv folds the scales: W' = W*in/out, b' = b/out (algorithms.md 1.4).
-func newConv(n *graph.Node, in, out []float32) *conv {
+// spiking says that only spike counts will come in, see fireStep.
+func newConv(n *graph.Node, in, out []float32, spiking bool) *conv {
 	w := n.Weight()
 	last := len(w.Shape) - 1
 	cout := w.Shape[last]
@@ -58,7 +60,12 @@ func newConv(n *graph.Node, in, out []float32) *conv {
 		co, ci := i%cout, i/cout%perIn
 		weight[i] = v * ratio(in, co/(cout/groups)*perIn+ci, out, co)
 	}
-	c.filter = kernel.NewFilter(c.shape, weight)
+	if spiking {
+		c.events = kernel.NewEventFilter(c.shape, weight)
+	}
+	if c.events == nil {
+		c.filter = kernel.NewFilter(c.shape, weight)
+	}
 	if b := n.Bias(); b != nil {
 		c.bias = make([]float32, cout)
 		for co, v := range b {
@@ -147,7 +154,7 @@ func newFunction(n *graph.Node, in [][]float32, out []float32) (function, error)
 	h, w, c := n.Inputs[0].Shape.HWC()
 	switch op := n.Op.(type) {
 	case *graph.Conv2D, *graph.Linear:
-		l := newConv(n, in[0], out)
+		l := newConv(n, in[0], out, false)
 		return func(p *parallel.Pool, k int, x [][]float32, y []float32) { l.apply(p, k, x[0], nil, y) }, nil
 	case *graph.ConvTranspose2D:
 		return newConvTranspose(n, op, in[0], out)

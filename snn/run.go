@@ -38,6 +38,7 @@ type scratch struct {
 	current  []float32
 	addend   []float32
 	membrane []float32
+	masks    []uint64
 	rows     []rowScratch // per worker
 	sums     []uint32
 	cum, top []int32

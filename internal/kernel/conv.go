@@ -62,6 +62,8 @@ func (e *Epilogue) check(s ConvShape, fn string, outLen int) {
 // padding, on every instruction set. NaN and Inf in x reach exactly the
 // outputs whose window covers them.
 //
+// For 3x3 convolutions ConvWinograd is faster, where its precision is enough.
+//
 // Conv panics if s is invalid, a slice is too short or f was packed for
 // another convolution.
 func Conv(p *parallel.Pool, s ConvShape, x []float32, f *Filter, e Epilogue, y []float32) {

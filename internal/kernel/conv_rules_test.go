@@ -332,6 +332,8 @@ func TestCallLayouts(t *testing.T) {
 		{"tmp", unsafe.Offsetof(w.tmp), 48}, {"bias", unsafe.Offsetof(w.bias), 56}, {"add", unsafe.Offsetof(w.add), 64},
 		{"lo", unsafe.Offsetof(w.lo), 72}, {"hi", unsafe.Offsetof(w.hi), 76}, {"two", unsafe.Offsetof(w.two), 80},
 		{"four", unsafe.Offsetof(w.four), 84}, {"five", unsafe.Offsetof(w.five), 88}, {"eight", unsafe.Offsetof(w.eight), 92},
+		{"step", unsafe.Offsetof(w.step), 96}, {"quarter", unsafe.Offsetof(w.quarter), 104}, {"half", unsafe.Offsetof(w.half), 108},
+		{"sixth", unsafe.Offsetof(w.sixth), 112}, {"minusSixth", unsafe.Offsetof(w.minusSixth), 116},
 	} {
 		if unsafe.Sizeof(uintptr(0)) == 8 && f.got != f.want {
 			t.Errorf("%s at offset %d, the assembly has %d", f.name, f.got, f.want)

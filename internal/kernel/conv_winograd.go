@@ -10,11 +10,15 @@ import (
 // Winograd's algorithm F(4x4, 3x3): 36 multiplications give the 16 outputs
 // that take 144 directly.
 //
+// It takes 4 times the memory of the weights. It may be used by several
+// goroutines, except during Set.
+//
 // Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks,
 // CVPR 2016.
 type WinogradFilter struct {
 	shape    ConvShape
 	backward bool
+	panels   []float32   // of all positions
 	pos      [36]lowered // one product per position in the transformed tile
 }
 
@@ -43,8 +47,11 @@ func newWinograd(s ConvShape, w []float32, backward bool, k, n int) *WinogradFil
 		panic(fmt.Sprintf("kernel.NewWinogradFilter: Winograd's algorithm does not fit %+v", s))
 	}
 	f := &WinogradFilter{shape: s, backward: backward}
-	for i := range f.pos {
-		f.pos[i] = newLowered([]int{0}, []int{0}, k, n, 1)
+	f.panels = make([]float32, 36*k*n)
+	one, zeros := []int{0}, make([]float32, k)
+	for i := range f.pos { // products of matrices: one tap, no padding
+		f.pos[i] = lowered{ty: one, tx: one, k: k, n: n, groups: 1, zeros: zeros,
+			panels: f.panels[i*k*n : (i+1)*k*n : (i+1)*k*n]}
 	}
 	f.Set(w)
 	return f
@@ -55,33 +62,29 @@ func (f *WinogradFilter) Set(w []float32) {
 	s := f.shape
 	s.check("WinogradFilter.Set", -1, -1, len(w))
 	k, n := f.pos[0].k, f.pos[0].n
-	for ci := range k {
-		for co := range n {
-			var g [3][3]float64
+	ws := winogradPool.Get().(*winogradScratch)
+	c := &ws.call
+	*c = winogradCall{off: &ws.off[0], stride: 4 * k * n, n: k, tmp: &ws.tmp[0],
+		quarter: 0.25, half: 0.5, sixth: 1.0 / 6, minusSixth: -1.0 / 6}
+	for ch := 0; ch < n; ch += panelCols {
+		if f.backward { // transposed and flipped
+			ws.in = grow(ws.in, 9*k*panelCols)
 			for i := range 9 {
-				if f.backward { // transposed and flipped
-					g[i/3][i%3] = float64(w[((8-i)*s.Cin+co)*s.Cout+ci])
-				} else {
-					g[i/3][i%3] = float64(w[(i*s.Cin+ci)*s.Cout+co])
-				}
+				ws.off[i] = i * k * panelCols
+				transpose(ws.in[ws.off[i]:ws.off[i]+k*panelCols], w[((8-i)*n+ch)*k:], k, panelCols, k)
 			}
-			var half [3][6]float64 // transposed
-			for j := range 3 {
-				half[j] = winogradWeights(g[0][j], g[1][j], g[2][j])
+			c.x, c.step = &ws.in[0], 4*panelCols
+		} else {
+			for i := range 9 {
+				ws.off[i] = i * k * n
 			}
-			at := (co/panelCols*k+ci)*panelCols + co%panelCols
-			for i := range 6 {
-				for j, v := range winogradWeights(half[0][i], half[1][i], half[2][i]) {
-					f.pos[6*i+j].panels[at] = float32(v)
-				}
-			}
+			c.x, c.step = &w[ch], 4*n
 		}
+		c.y = &f.panels[ch*k]
+		winogradWeights(Active(), c)
 	}
-}
-
-// winogradWeights is the product of the matrix G of F(4, 3) and (a, b, c).
-func winogradWeights(a, b, c float64) [6]float64 {
-	return [6]float64{a / 4, -(a + b + c) / 6, -(a - b + c) / 6, a/24 + b/12 + c/6, a/24 - b/12 + c/6, c}
+	*c = winogradCall{}
+	winogradPool.Put(ws)
 }
 
 // ConvWinograd is Conv for filters of NewWinogradFilter: about twice as fast,
@@ -158,6 +161,9 @@ func (d *winograd) tilesX() int { return (d.outW + 3) / 4 }
 // The output transform computes, with m[r][c] = x[(6*r+c)*stride/4+16*q:][:16],
 // pixel (i, j) of At*m*A, adds bias[16*q:] and add[off[4*i+j]+16*q:], clamps, and
 // writes y[off[4*i+j]+16*q:].
+//
+// The weight transform computes, for input q < n, with g[r][c] =
+// x[off[3*r+c]+q*step/4:][:16], position (i, j) of G*g*Gt to y[(6*i+j)*stride/4+16*q:].
 type winogradCall struct {
 	x, zeros               *float32
 	off                    *int
@@ -168,6 +174,9 @@ type winogradCall struct {
 	bias, add              *float32
 	lo, hi                 float32
 	two, four, five, eight float32 // the constants of the same names
+
+	step                             int // bytes
+	quarter, half, sixth, minusSixth float32
 }
 
 // winogradScratch is the memory of one worker during one call.

@@ -94,3 +94,35 @@ func winogradAt(m [6]*chunk, y [4]*chunk) {
 		y[3][i] = (b + float32(d*8)) + m[5][i]
 	}
 }
+
+// winogradWeightsPortable is the specification of the weight transform.
+func winogradWeightsPortable(c *winogradCall) {
+	for q := range c.n {
+		var half [18]chunk // [6][3]
+		for col := range 3 {
+			var g [3]*chunk
+			for r := range g {
+				g[r] = chunkAt(c.x, *at(c.off, 3*r+col)+q*c.step/4)
+			}
+			winogradG(c, g, [6]*chunk{&half[col], &half[3+col], &half[6+col], &half[9+col], &half[12+col], &half[15+col]})
+		}
+		for r := range 6 {
+			var t [6]*chunk
+			for col := range t {
+				t[col] = chunkAt(c.y, (6*r+col)*c.stride/4+q*panelCols)
+			}
+			winogradG(c, [3]*chunk{&half[3*r], &half[3*r+1], &half[3*r+2]}, t)
+		}
+	}
+}
+
+// winogradG sets t to the product of the matrix G of F(4, 3) and g.
+func winogradG(c *winogradCall, g [3]*chunk, t [6]*chunk) {
+	for i := range panelCols {
+		a, b, s := g[0][i], g[1][i], g[0][i]+g[2][i]
+		t[1][i], t[2][i] = (s+b)*c.minusSixth, (s-b)*c.minusSixth
+		a, b = float32(a*c.quarter), float32(b*c.half)
+		s = a + g[2][i]
+		t[0][i], t[3][i], t[4][i], t[5][i] = a, (s+b)*c.sixth, (s-b)*c.sixth, g[2][i]
+	}
+}

@@ -223,3 +223,15 @@ func winogradOutput(isa ISA, c *winogradCall) {
 		winogradOutputPortable(c)
 	}
 }
+
+// winogradWeights transforms the weights of c.n inputs and 16 channels.
+func winogradWeights(isa ISA, c *winogradCall) {
+	switch isa {
+	case AVX2:
+		winogradWeightsAVX2x16(c)
+	case AVX512:
+		winogradWeightsAVX512x16(c)
+	default:
+		winogradWeightsPortable(c)
+	}
+}

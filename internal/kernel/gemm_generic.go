@@ -26,3 +26,5 @@ func depthwiseGradTile(ISA, int, *gradCall) { panic("kernel: no depthwise gradie
 func winogradInput(_ ISA, c *winogradCall) { winogradInputPortable(c) }
 
 func winogradOutput(_ ISA, c *winogradCall) { winogradOutputPortable(c) }
+
+func winogradWeights(_ ISA, c *winogradCall) { winogradWeightsPortable(c) }

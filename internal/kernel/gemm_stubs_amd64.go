@@ -254,6 +254,11 @@ func winogradOutputAVX2x16(c *winogradCall)
 //go:noescape
 func winogradOutputAddAVX2x16(c *winogradCall)
 
+// winogradWeightsAVX2x16 transforms weights.
+//
+//go:noescape
+func winogradWeightsAVX2x16(c *winogradCall)
+
 // peakAVX2 does 48*n fused multiply-adds of whole vectors.
 func peakAVX2(n int)
 
@@ -311,6 +316,11 @@ func winogradOutputAVX512x16(c *winogradCall)
 //
 //go:noescape
 func winogradOutputAddAVX512x16(c *winogradCall)
+
+// winogradWeightsAVX512x16 transforms weights.
+//
+//go:noescape
+func winogradWeightsAVX512x16(c *winogradCall)
 
 // peakAVX512 does 48*n fused multiply-adds of whole vectors.
 func peakAVX512(n int)

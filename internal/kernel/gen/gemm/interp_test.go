@@ -414,6 +414,44 @@ func TestWinograd(t *testing.T) {
 	}
 }
 
+func TestWinogradWeights(t *testing.T) {
+	g := [6][3]float64{{0.25, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},
+		{1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}}
+	fns := compile(t)
+	for _, name := range []string{"AVX2x16", "AVX512x16"} {
+		r := rand.New(rand.NewPCG(7, 7))
+		for n := 1; n <= 3; n++ {
+			step, stride := 16+r.IntN(4), 16*n+r.IntN(3)
+			x, off := random(r, 50+(n-1)*step+16), make([]int, 9)
+			for i := range off {
+				off[i] = r.IntN(50)
+			}
+			m := newMachine()
+			out := m.floats(make([]float32, 35*stride+16*n))
+			half := func(a float32, b float32) uint64 {
+				return uint64(math.Float32bits(a)) | uint64(math.Float32bits(b))<<32
+			}
+			call(t, m, fns["winogradWeights"+name], structure(m, winoMinusSixth+4, map[int]uint64{winoX: m.floats(x),
+				winoOff: m.ints(off), winoY: out, winoStride: uint64(4 * stride), winoN: uint64(n),
+				winoTmp: m.floats(make([]float32, 18*16)), winoStep: uint64(4 * step), winoQuarter: half(0.25, 0.5),
+				winoSixth: half(1./6, -1./6)}))
+			want := make([]float64, 35*stride+16*n)
+			for q := range n {
+				for c := range 16 {
+					for i := range 36 {
+						var sum float64
+						for tap, o := range off {
+							sum += g[i/6][tap/3] * g[i%6][tap%3] * float64(x[o+q*step+c])
+						}
+						want[i*stride+16*q+c] = sum
+					}
+				}
+			}
+			near(t, "winogradWeights"+name, m.read(out), want)
+		}
+	}
+}
+
 func TestPeakAndTriad(t *testing.T) {
 	fns := compile(t)
 	for _, name := range []string{"AVX2", "AVX512"} {

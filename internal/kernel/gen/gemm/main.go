@@ -47,6 +47,7 @@ func generate(c *build.Context) {
 			winogradInput(c, t)
 			winogradOutput(c, t, false)
 			winogradOutput(c, t, true)
+			winogradWeights(c, t)
 			peak(c, t)
 			triad(c, t)
 		}

@@ -23,6 +23,12 @@ const (
 	winoFour   = 84
 	winoFive   = 88
 	winoEight  = 92
+	winoStep   = 96
+
+	winoQuarter    = 104
+	winoHalf       = 108
+	winoSixth      = 112
+	winoMinusSixth = 116
 )
 
 // winogradInput transforms one tile of 6x6 pixels, see winogradCall.
@@ -185,5 +191,70 @@ func winogradOutput(c *build.Context, t target, withAdd bool) {
 	}
 	c.DECQ(n)
 	c.JNZ(LabelRef("chunk"))
+	end(c)
+}
+
+// winogradWeights transforms the weights of n inputs and 16 channels, see
+// winogradCall.
+func winogradWeights(c *build.Context, t target) {
+	call := function(c, "winogradWeights"+t.name, "winogradCall", "transforms weights.")
+	x, off, step, stride := load(c, call, winoX), load(c, call, winoOff), load(c, call, winoStep), load(c, call, winoStride)
+	dst, tmp, n := load(c, call, winoY), load(c, call, winoTmp), load(c, call, winoN)
+	s3, s5 := c.GP64(), c.GP64()
+	c.LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, s3)
+	c.LEAQ(Mem{Base: stride, Index: stride, Scale: 4}, s5)
+	quarter, half := constant(c, t, call, winoQuarter), constant(c, t, call, winoHalf)
+	sixth, minusSixth := constant(c, t, call, winoSixth), constant(c, t, call, winoMinusSixth)
+	transform := func(in func(k int) Mem, out func(k int, v reg.VecVirtual)) {
+		g, b, s, v := t.vec(c), t.vec(c), t.vec(c), t.vec(c)
+		c.VMOVUPS(in(2), g)
+		out(5, g)
+		a := t.vec(c)
+		c.VMOVUPS(in(0), a)
+		c.VMOVUPS(in(1), b)
+		c.VADDPS(g, a, s)
+		c.VADDPS(b, s, v)
+		c.VMULPS(v, minusSixth, v)
+		out(1, v)
+		v = t.vec(c)
+		c.VSUBPS(b, s, v)
+		c.VMULPS(v, minusSixth, v)
+		out(2, v)
+		c.VMULPS(a, quarter, a)
+		out(0, a)
+		c.VADDPS(g, a, s)
+		c.VMULPS(b, half, b)
+		v = t.vec(c)
+		c.VADDPS(b, s, v)
+		c.VMULPS(v, sixth, v)
+		out(3, v)
+		v = t.vec(c)
+		c.VSUBPS(b, s, v)
+		c.VMULPS(v, sixth, v)
+		out(4, v)
+	}
+	at := func(i int) Mem { return Mem{Base: tmp, Disp: i * t.bytes} }
+	c.Label("input")
+	for v := range t.vecs() {
+		for col := range 3 {
+			transform(func(k int) Mem {
+				p := c.GP64()
+				c.MOVQ(Mem{Base: off, Disp: 8 * (3*k + col)}, p)
+				return Mem{Base: x, Index: p, Scale: 4, Disp: v * t.bytes}
+			}, func(k int, g reg.VecVirtual) { c.VMOVUPS(g, at(3*k+col)) })
+		}
+		p := c.GP64()
+		c.MOVQ(dst, p)
+		for row := range 6 {
+			place := positions(p, stride, s3, s5)
+			transform(func(k int) Mem { return at(3*row + k) },
+				func(k int, g reg.VecVirtual) { c.VMOVUPS(g, place[k].Offset(v*t.bytes)) })
+			c.LEAQ(Mem{Base: p, Index: s3, Scale: 2}, p)
+		}
+	}
+	c.ADDQ(step, x)
+	c.ADDQ(Imm(panelBytes), dst)
+	c.DECQ(n)
+	c.JNZ(LabelRef("input"))
 	end(c)
 }

@@ -15,5 +15,5 @@ func eventTapRun(y []float32, counts []uint8, masks []uint64, pairs []pixelPair,
 		eventTapPortable(y, counts, masks, pairs, cin, w)
 		return
 	}
-	eventTapAVX2(&y[0], &counts[0], &masks[0], &pairs[0].out, len(pairs), cin, cin/eventInputs, &w[0], &countFloats[0])
+	eventTapAVX2(&y[0], &counts[0], &masks[0], &pairs[0].out, len(pairs), cin, cin/eventInputs, &w[0])
 }

@@ -4,63 +4,64 @@
 
 #include "textflag.h"
 
-// func eventTapAVX2(y *float32, counts *uint8, masks *uint64, pairs *int32, n int, cin int, words int, w *float32, floats *float32)
-// Requires: AVX, BMI, FMA3
-TEXT ·eventTapAVX2(SB), NOSPLIT, $0-72
-	MOVQ y+0(FP), AX
-	MOVQ counts+8(FP), CX
-	MOVQ masks+16(FP), DX
-	MOVQ pairs+24(FP), BX
-	MOVQ n+32(FP), SI
-	MOVQ cin+40(FP), DI
-	MOVQ words+48(FP), R8
-	MOVQ w+56(FP), R9
-	MOVQ floats+64(FP), R10
+// func eventTapAVX2(y *float32, counts *uint8, masks *uint64, pairs *int32, n int, cin int, words int, w *float32)
+// Requires: AVX, AVX2, BMI, FMA3
+TEXT ·eventTapAVX2(SB), NOSPLIT, $0-64
+	MOVQ   y+0(FP), AX
+	MOVQ   counts+8(FP), CX
+	MOVQ   masks+16(FP), DX
+	MOVQ   pairs+24(FP), BX
+	MOVQ   n+32(FP), SI
+	MOVQ   cin+40(FP), DI
+	MOVQ   words+48(FP), R8
+	MOVQ   w+56(FP), R9
+	VXORPS X1, X1, X1
 
 pair:
-	MOVLQSX 4(BX), R12
-	MOVQ    R12, R13
-	IMULQ   R8, R13
-	MOVQ    (DX)(R13*8), R13
-	TESTQ   R13, R13
+	MOVLQSX 4(BX), R11
+	MOVQ    R11, R12
+	IMULQ   R8, R12
+	MOVQ    (DX)(R12*8), R12
+	TESTQ   R12, R12
 	JE      next
-	MOVLQSX (BX), R11
-	LEAQ    (AX)(R11*4), R11
-	IMULQ   DI, R12
-	ADDQ    CX, R12
-	VMOVUPS (R11), Y1
-	VMOVUPS 32(R11), Y2
-	VMOVUPS 64(R11), Y3
-	VMOVUPS 96(R11), Y4
-	VMOVUPS 128(R11), Y5
-	VMOVUPS 160(R11), Y6
-	VMOVUPS 192(R11), Y7
-	VMOVUPS 224(R11), Y8
+	MOVLQSX (BX), R10
+	LEAQ    (AX)(R10*4), R10
+	IMULQ   DI, R11
+	ADDQ    CX, R11
+	VMOVUPS (R10), Y2
+	VMOVUPS 32(R10), Y3
+	VMOVUPS 64(R10), Y4
+	VMOVUPS 96(R10), Y5
+	VMOVUPS 128(R10), Y6
+	VMOVUPS 160(R10), Y7
+	VMOVUPS 192(R10), Y8
+	VMOVUPS 224(R10), Y9
 
 event:
-	TZCNTQ       R13, R14
-	MOVBQZX      (R12)(R14*1), R15
-	SHLQ         $0x08, R14
-	ADDQ         R9, R14
-	VBROADCASTSS (R10)(R15*4), Y0
-	VFMADD231PS  (R14), Y0, Y1
-	VFMADD231PS  32(R14), Y0, Y2
-	VFMADD231PS  64(R14), Y0, Y3
-	VFMADD231PS  96(R14), Y0, Y4
-	VFMADD231PS  128(R14), Y0, Y5
-	VFMADD231PS  160(R14), Y0, Y6
-	VFMADD231PS  192(R14), Y0, Y7
-	VFMADD231PS  224(R14), Y0, Y8
-	BLSRQ        R13, R13
+	TZCNTQ       R12, R13
+	MOVBQZX      (R11)(R13*1), R14
+	SHLQ         $0x08, R13
+	ADDQ         R9, R13
+	VCVTSI2SSL   R14, X1, X0
+	VBROADCASTSS X0, Y0
+	VFMADD231PS  (R13), Y0, Y2
+	VFMADD231PS  32(R13), Y0, Y3
+	VFMADD231PS  64(R13), Y0, Y4
+	VFMADD231PS  96(R13), Y0, Y5
+	VFMADD231PS  128(R13), Y0, Y6
+	VFMADD231PS  160(R13), Y0, Y7
+	VFMADD231PS  192(R13), Y0, Y8
+	VFMADD231PS  224(R13), Y0, Y9
+	BLSRQ        R12, R12
 	JNE          event
-	VMOVUPS      Y1, (R11)
-	VMOVUPS      Y2, 32(R11)
-	VMOVUPS      Y3, 64(R11)
-	VMOVUPS      Y4, 96(R11)
-	VMOVUPS      Y5, 128(R11)
-	VMOVUPS      Y6, 160(R11)
-	VMOVUPS      Y7, 192(R11)
-	VMOVUPS      Y8, 224(R11)
+	VMOVUPS      Y2, (R10)
+	VMOVUPS      Y3, 32(R10)
+	VMOVUPS      Y4, 64(R10)
+	VMOVUPS      Y5, 96(R10)
+	VMOVUPS      Y6, 128(R10)
+	VMOVUPS      Y7, 160(R10)
+	VMOVUPS      Y8, 192(R10)
+	VMOVUPS      Y9, 224(R10)
 
 next:
 	ADDQ $0x08, BX

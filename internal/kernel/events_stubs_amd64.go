@@ -7,7 +7,7 @@ package kernel
 // eventTapAVX2 is eventTapPortable for at least one pair; cin is the counts and words the masks of a pixel.
 //
 //go:noescape
-func eventTapAVX2(y *float32, counts *uint8, masks *uint64, pairs *int32, n int, cin int, words int, w *float32, floats *float32)
+func eventTapAVX2(y *float32, counts *uint8, masks *uint64, pairs *int32, n int, cin int, words int, w *float32)
 
 // countMasksAVX2 sets bit i of masks[k] where counts[64*k+i] is not 0, for n masks, at least one.
 //

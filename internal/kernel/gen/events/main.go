@@ -27,15 +27,16 @@ func main() {
 // tap adds, for every pair of an output and an input pixel in pairs, the
 // products of the input's counts and their rows of weights.
 func tap() {
-	TEXT("eventTapAVX2", NOSPLIT, "func(y *float32, counts *uint8, masks *uint64, pairs *int32, n int, cin, words int, w, floats *float32)")
+	TEXT("eventTapAVX2", NOSPLIT, "func(y *float32, counts *uint8, masks *uint64, pairs *int32, n int, cin, words int, w *float32)")
 	Pragma("noescape")
 	Doc("eventTapAVX2 is eventTapPortable for at least one pair; cin is the counts and words the masks of a pixel.")
 	y, counts, masks := Load(Param("y"), GP64()), Load(Param("counts"), GP64()), Load(Param("masks"), GP64())
 	pairs, n := Load(Param("pairs"), GP64()), Load(Param("n"), GP64())
 	cin, words := Load(Param("cin"), GP64()), Load(Param("words"), GP64())
-	w, floats := Load(Param("w"), GP64()), Load(Param("floats"), GP64())
+	w := Load(Param("w"), GP64())
 	out, in, mask, bit, count := GP64(), GP64(), GP64(), GP64(), GP64()
-	value := YMM()
+	value, zero := YMM(), XMM()
+	VXORPS(zero, zero, zero)
 
 	Label("pair")
 	MOVLQSX(Mem{Base: pairs, Disp: 4}, in)
@@ -60,7 +61,9 @@ func tap() {
 	MOVBQZX(Mem{Base: in, Index: bit, Scale: 1}, count)
 	SHLQ(U8(8), bit)
 	ADDQ(w, bit) // an index in the operands below would cost Intel an operation each
-	VBROADCASTSS(Mem{Base: floats, Index: count, Scale: 4}, value)
+	// Not from a table: loads are what the loop is short of.
+	VCVTSI2SSL(count.As32(), zero, value.AsX())
+	VBROADCASTSS(value.AsX(), value)
 	for i, s := range sums {
 		VFMADD231PS(Mem{Base: bit, Disp: 32 * i}, value, s)
 	}

@@ -33,7 +33,10 @@ import (
 // ErrUnsupported marks a valid graph that this package cannot run.
 var ErrUnsupported = errors.New("unsupported")
 
-// An Executor runs a graph for inference. It holds packed copies of the
+// An Executor runs a graph for inference. Where it fits, 3x3 convolutions use
+// Winograd's algorithm, whose results differ from the direct sum in the last
+// places (kernel.ConvWinograd), and a value that is not finite spreads over the
+// 4x4 outputs around it. An Executor holds packed copies of the
 // parameters: changing those of the graph afterwards has no effect. It must not
 // be used by several goroutines at once.
 type Executor struct {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/tensor"
 	"pgregory.net/rapid"
@@ -132,10 +133,57 @@ func TestSubBatchesCoverTheBatch(t *testing.T) {
 		}
 		sameBits(t, got.Data, want.Data)
 	}
-	for n := 1; n < 5000; n += 37 {
-		if s := ex.plan.subBatch(n); s < 1 || s > n {
-			t.Fatalf("sub-batch of %d for %d samples", s, n)
+}
+
+func TestSubBatch(t *testing.T) {
+	for _, tc := range []struct {
+		weights, traffic, live int
+		n, want                int
+	}{
+		{1000, 1 << 20, 1 << 18, 5, 5},      // all fit
+		{1000, 1 << 20, 1 << 18, 64, 8},     // eight fit
+		{1000, 1 << 20, 1 << 18, 65, 8},     // nine pieces
+		{1000, 1 << 20, 1 << 30, 3, 1},      // not even one fits
+		{1 << 25, 1 << 16, 1 << 18, 64, 64}, // the weights cost more
+		{0, 0, 0, 7, 7},
+	} {
+		p := &plan{weights: tc.weights, traffic: tc.traffic, slots: []int{tc.live}}
+		if got := p.subBatch(tc.n); got != tc.want {
+			t.Errorf("%+v: sub-batch of %d", tc, got)
 		}
+	}
+}
+
+// The choice between direct convolution and Winograd's algorithm must not
+// depend on the batch.
+func TestWinogradIsChosenByShape(t *testing.T) {
+	s := kernel.ConvShape{N: 1, H: 8, W: 8, Cin: 16, KH: 3, KW: 3, Cout: 16, StrideH: 1, StrideW: 1,
+		PadTop: 1, PadLeft: 1, PadBottom: 1, PadRight: 1, DilH: 1, DilW: 1, Groups: 1}
+	if !winograd(s) {
+		t.Error("8x8, 16 channels: direct")
+	}
+	for name, change := range map[string]func(s *kernel.ConvShape){
+		"stride":     func(s *kernel.ConvShape) { s.StrideH = 2 },
+		"1x1":        func(s *kernel.ConvShape) { s.KH, s.KW, s.PadTop, s.PadLeft, s.PadBottom, s.PadRight = 1, 1, 0, 0, 0, 0 },
+		"2x2 image":  func(s *kernel.ConvShape) { s.H, s.W = 2, 2 },
+		"5x5 image":  func(s *kernel.ConvShape) { s.H, s.W = 5, 5 },
+		"8 channels": func(s *kernel.ConvShape) { s.Cin = 8 },
+	} {
+		c := s
+		change(&c)
+		if winograd(c) {
+			t.Errorf("%s: Winograd", name)
+		}
+	}
+	g := resNet(8, []int{16, 32}, 1, 4)
+	x := images(17, 6, graph.Shape{8, 8, 3})
+	want := unfused(t, g, x).Value(g.Outputs[0])
+	ex := must[*Executor](t)(New(g, nil))
+	all := must[*tensor.Tensor](t)(ex.Forward(x))
+	close32(t, "logits", all.Data, want, 2e-4)
+	for i := range 6 {
+		one := must[*tensor.Tensor](t)(ex.Forward(x.Rows(i, i+1)))
+		sameBits(t, one.Data, all.Rows(i, i+1).Data)
 	}
 }
 

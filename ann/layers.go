@@ -16,8 +16,8 @@ type convLayer struct {
 	limit        float32
 	shape        kernel.ConvShape // of one sample
 	weight, bias *Param           // bias may be nil
-	filter       *kernel.Filter
-	back         *kernel.BackwardFilter // nil if the input needs no gradient
+	conv         *forwardConv
+	back         *backwardConv // nil if the input needs no gradient
 }
 
 func (l *convLayer) output() int { return l.out }
@@ -30,11 +30,10 @@ func (l *convLayer) forward(n *Network) {
 	if l.add >= 0 {
 		e.Add = n.x(l.add)
 	}
-	kernel.Conv(n.pool, batched(l.shape, n.pass.n), n.x(l.in), l.filter, e, n.x(l.out))
+	l.conv.run(n.pool, n.pass.n, n.x(l.in), e, n.x(l.out))
 }
 
 func (l *convLayer) backward(n *Network, dy *gradient) {
-	shape := batched(l.shape, n.pass.n)
 	d := dy
 	if l.limit != 0 {
 		d = n.maskReLU(l.out, dy, l.limit)
@@ -43,13 +42,13 @@ func (l *convLayer) backward(n *Network, dy *gradient) {
 		d.refs++
 		n.give(l.add, d)
 	}
-	kernel.ConvBackwardWeight(n.pool, shape, n.x(l.in), d.data, l.weight.Grad)
+	kernel.ConvBackwardWeight(n.pool, batched(l.shape, n.pass.n), n.x(l.in), d.data, l.weight.Grad)
 	if l.bias != nil {
 		kernel.SumRows(n.pool, l.bias.Grad, d.data)
 	}
 	if l.back != nil {
 		dx := n.take(n.values[l.in].size)
-		kernel.ConvBackwardInput(n.pool, shape, d.data, l.back, dx.data)
+		l.back.run(n.pool, n.pass.n, d.data, dx.data)
 		n.give(l.in, dx)
 	}
 	n.release(d)
@@ -75,40 +74,39 @@ type transposeLayer struct {
 	channels     int
 	weight, bias *Param
 	mirrored     []float32 // weight in the order of the mirrored convolution
-	back         *kernel.BackwardFilter
-	filter       *kernel.Filter // nil if the input needs no gradient
+	back         *backwardConv
+	conv         *forwardConv // nil if the input needs no gradient
 }
 
 func (l *transposeLayer) output() int { return l.out }
 
 func (l *transposeLayer) pack() {
 	mirrorWeight(l.mirrored, l.weight.Value)
-	l.back.Set(l.mirrored)
-	if l.filter != nil {
-		l.filter.Set(l.mirrored)
+	l.back.set(l.mirrored)
+	if l.conv != nil {
+		l.conv.set(l.mirrored)
 	}
 }
 
 func (l *transposeLayer) forward(n *Network) {
 	y := n.x(l.out)
-	kernel.ConvBackwardInput(n.pool, batched(l.shape, n.pass.n), n.x(l.in), l.back, y)
+	l.back.run(n.pool, n.pass.n, n.x(l.in), y)
 	if l.bias != nil {
 		biasReLU(n.pool, y, l.bias.Value.Data, l.channels, 0)
 	}
 }
 
 func (l *transposeLayer) backward(n *Network, dy *gradient) {
-	shape := batched(l.shape, n.pass.n)
 	dw := make([]float32, len(l.mirrored))
-	kernel.ConvBackwardWeight(n.pool, shape, dy.data, n.x(l.in), dw)
+	kernel.ConvBackwardWeight(n.pool, batched(l.shape, n.pass.n), dy.data, n.x(l.in), dw)
 	w := l.weight.Value.Shape
 	swapLast(l.weight.Grad, dw, w[0]*w[1], w[3], w[2])
 	if l.bias != nil {
 		kernel.SumRows(n.pool, l.bias.Grad, dy.data)
 	}
-	if l.filter != nil {
+	if l.conv != nil {
 		dx := n.take(n.values[l.in].size)
-		kernel.Conv(n.pool, shape, dy.data, l.filter, kernel.Epilogue{}, dx.data)
+		l.conv.run(n.pool, n.pass.n, dy.data, kernel.Epilogue{}, dx.data)
 		n.give(l.in, dx)
 	}
 	n.release(dy)

@@ -90,6 +90,8 @@ var opCases = []opCase{
 	{"conv depthwise", "conv2d", []graph.Shape{{5, 5, 6}}, conv([2]int{2, 2}, graph.Uniform(1, 1), [2]int{1, 1}, 6, []int{3, 3, 1, 6}, false)},
 	{"conv 1x1 stride 2", "conv2d", []graph.Shape{{5, 4, 3}}, conv([2]int{2, 2}, graph.Pad{}, [2]int{1, 1}, 1, []int{1, 1, 3, 5}, false)},
 	{"conv of one row, 1x1", "conv2d", []graph.Shape{{1, 4, 3}}, conv([2]int{1, 1}, graph.Pad{}, [2]int{1, 1}, 1, []int{1, 1, 3, 5}, true)},
+	{"conv by Winograd", "conv2d", []graph.Shape{{4, 6, 16}}, conv([2]int{1, 1}, graph.Uniform(1, 1), [2]int{1, 1}, 1, []int{3, 3, 16, 32}, true)},
+	{"transposed by Winograd", "conv_transpose2d", []graph.Shape{{4, 4, 16}}, transposed(graph.ConvTranspose2D{Stride: [2]int{1, 1}, Pad: graph.Uniform(1, 1), Dilation: [2]int{1, 1}, Groups: 1}, []int{3, 3, 16, 16}, false)},
 	{"transposed", "conv_transpose2d", []graph.Shape{{3, 4, 3}}, transposed(graph.ConvTranspose2D{Stride: [2]int{2, 2}, Pad: graph.Uniform(1, 1), Dilation: [2]int{1, 1}, Groups: 1}, []int{4, 4, 3, 2}, true)},
 	{"transposed, groups, output padding", "conv_transpose2d", []graph.Shape{{3, 2, 4}}, transposed(graph.ConvTranspose2D{Stride: [2]int{2, 3}, Pad: graph.Pad{1, 0, 1, 1}, OutputPad: [2]int{1, 2}, Dilation: [2]int{1, 1}, Groups: 2}, []int{3, 3, 4, 3}, false)},
 	{"transposed, output padding beyond the stride", "conv_transpose2d", []graph.Shape{{3, 2, 2}}, transposed(graph.ConvTranspose2D{Stride: [2]int{1, 1}, Pad: graph.Uniform(2, 1), OutputPad: [2]int{2, 1}, Dilation: [2]int{3, 2}, Groups: 1}, []int{3, 2, 2, 3}, true)},
@@ -193,7 +195,7 @@ func TestGradients(t *testing.T) {
 					for _, v := range grad {
 						largest = math.Max(largest, math.Abs(float64(v)))
 					}
-					for i := range value {
+					for i := 0; i < len(value); i += 1 + len(value)/211 { // some of many
 						old := value[i]
 						value[i] = old + eps
 						up := objective(forward(), r.Data)

@@ -92,29 +92,42 @@ func addBias(g *graph.Graph, act string, delta []float32) error {
 }
 
 // biasNode returns the layer whose bias reaches the activation act unchanged at
-// every position, and nothing else; nil if there is none.
+// every position, and nothing else; nil if there is none. In a residual block
+// it is the first of the layers that are added.
 func biasNode(g *graph.Graph, act *graph.Node) *graph.Node {
-	source, err := snn.BiasNode(act)
-	if err != nil || source.Shape.Channels() != act.Shape.Channels() {
-		return nil
-	}
 	uses := g.Consumers()
-	for n := source; n != act; n = uses[n][0] {
+	var find func(n *graph.Node) *graph.Node
+	find = func(n *graph.Node) *graph.Node {
 		if len(uses[n]) != 1 || g.IsOutput(n) {
 			return nil
 		}
 		switch op := n.Op.(type) {
+		case *graph.Conv2D, *graph.Linear, *graph.ConvTranspose2D, *graph.BatchNorm:
+			return n
+		case *graph.Add:
+			for _, weighted := range []bool{true, false} {
+				for _, in := range n.Inputs {
+					if (in.Weight() != nil || in.Kind() == "batchnorm") == weighted {
+						if source := find(in); source != nil {
+							return source
+						}
+					}
+				}
+			}
 		case *graph.AvgPool2D:
-			if op.CountIncludePad && op.Pad != (graph.Pad{}) {
-				return nil // less of the bias arrives at the border
+			if !op.CountIncludePad || op.Pad == (graph.Pad{}) { // else less of it arrives at the border
+				return find(n.Inputs[0])
 			}
 		case *graph.Flatten:
-			if n.Inputs[0].Shape.Positions() != 1 {
-				return nil
+			if n.Inputs[0].Shape.Positions() == 1 {
+				return find(n.Inputs[0])
 			}
+		case *graph.GlobalAvgPool, *graph.Upsample:
+			return find(n.Inputs[0])
 		}
+		return nil
 	}
-	return source
+	return find(act.Inputs[0])
 }
 
 // insertAffine puts a batch norm that changes nothing before the activation

@@ -62,7 +62,7 @@ func floor32(x float32) float32 {
 func quantile(values []float32, zeros int64, fraction float64) float32 {
 	at := fraction * float64(int64(len(values))+zeros-1)
 	pick := func(i int64) float64 {
-		if i -= zeros; i < 0 {
+		if i -= zeros; i < 0 || len(values) == 0 {
 			return 0
 		}
 		return float64(values[min(i, int64(len(values)-1))])

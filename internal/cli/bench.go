@@ -255,7 +255,9 @@ func (b *benchFlags) untrained(s *session) (bench.Subject, error) {
 		}
 	}
 	g, err := models.Build(c)
-	if err != nil {
+	if err != nil && b.inputShape != "" {
+		return bench.Subject{}, s.Usagef("--arch %s with --input-shape %s: %v", b.arch, b.inputShape, err)
+	} else if err != nil {
 		return bench.Subject{}, err
 	}
 	return bench.Subject{Name: b.arch, Graph: g}, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -208,6 +209,10 @@ func TestForwardKeepsNothingOfTheCall(t *testing.T) {
 }
 
 func TestForwardAllocatesOnlyTheOutput(t *testing.T) {
+	if raceDetector {
+		t.Skip("a sync.Pool forgets at random under the race detector")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collection empties the kernels' scratch pools
 	g := resNet(16, []int{8, 16}, 1, 4)
 	ex := must[*Executor](t)(New(g, nil))
 	x := images(1, 32, graph.Shape{16, 16, 3})
@@ -220,8 +225,8 @@ func TestForwardAllocatesOnlyTheOutput(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	// One activation of the batch alone is 256 KiB.
-	if bytes := (after.TotalAlloc - before.TotalAlloc) / calls; bytes > 128<<10 {
-		t.Errorf("%d bytes allocated per call, want at most %d", bytes, 128<<10)
+	if bytes := (after.TotalAlloc - before.TotalAlloc) / calls; bytes > 32<<10 {
+		t.Errorf("%d bytes allocated per call, want at most %d", bytes, 32<<10)
 	}
 }
 

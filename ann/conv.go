@@ -5,7 +5,7 @@ import (
 	"github.com/adafire/adafire/internal/parallel"
 )
 
-// winograd says whether a convolution runs by Winograd's algorithm: where the
+// winograd says whether a convolution may run by Winograd's algorithm: where the
 // kernel has it and at least half of the outputs of its 4x4 tiles are in the
 // image. It needs a quarter of the multiplications; below that share the direct
 // kernel is as fast. The choice depends on the shape of a sample only, so that
@@ -26,8 +26,10 @@ type forwardConv struct {
 	winograd *kernel.WinogradFilter // instead of direct, or nil
 }
 
-func newForwardConv(s kernel.ConvShape, w []float32) *forwardConv {
-	if winograd(s) {
+// newForwardConv packs weights; with fast, Winograd's algorithm is used where it
+// fits.
+func newForwardConv(s kernel.ConvShape, w []float32, fast bool) *forwardConv {
+	if fast && winograd(s) {
 		return &forwardConv{shape: s, winograd: kernel.NewWinogradFilter(s, w)}
 	}
 	return &forwardConv{shape: s, direct: kernel.NewFilter(s, w)}
@@ -65,8 +67,9 @@ type backwardConv struct {
 	winograd *kernel.WinogradFilter // instead of direct, or nil
 }
 
-func newBackwardConv(s kernel.ConvShape, w []float32) *backwardConv {
-	if winograd(s) {
+// newBackwardConv is like newForwardConv.
+func newBackwardConv(s kernel.ConvShape, w []float32, fast bool) *backwardConv {
+	if fast && winograd(s) {
 		return &backwardConv{shape: s, winograd: kernel.NewWinogradBackwardFilter(s, w)}
 	}
 	return &backwardConv{shape: s, direct: kernel.NewBackwardFilter(s, w)}

@@ -179,7 +179,7 @@ func TestWinogradIsChosenByShape(t *testing.T) {
 	g := resNet(8, []int{16, 32}, 1, 4)
 	x := images(17, 6, graph.Shape{8, 8, 3})
 	want := unfused(t, g, x).Value(g.Outputs[0])
-	ex := must[*Executor](t)(New(g, nil))
+	ex := must[*Executor](t)(New(g, nil, Winograd()))
 	all := must[*tensor.Tensor](t)(ex.Forward(x))
 	close32(t, "logits", all.Data, want, 2e-4)
 	for i := range 6 {

@@ -61,10 +61,10 @@ func (n *Network) build(g *graph.Graph) error {
 			c := &convLayer{in: in[0], limit: ch.limit, shape: convShape(node),
 				weight: n.param(node, "weight"), bias: n.param(node, "bias")}
 			c.out, c.add = out(ch)
-			c.conv = newForwardConv(c.shape, c.weight.Value.Data)
+			c.conv = newForwardConv(c.shape, c.weight.Value.Data, true)
 			pack(node, func() { c.conv.set(c.weight.Value.Data) })
 			if n.needs(c.in) {
-				c.back = newBackwardConv(c.shape, c.weight.Value.Data)
+				c.back = newBackwardConv(c.shape, c.weight.Value.Data, true)
 				pack(node, func() { c.back.set(c.weight.Value.Data) })
 			}
 			l = c
@@ -74,9 +74,9 @@ func (n *Network) build(g *graph.Graph) error {
 			c.shape, _ = mirrorShape(node) // checked by checkNode
 			c.out, _ = out(alone)
 			mirrorWeight(c.mirrored, c.weight.Value)
-			c.back = newBackwardConv(c.shape, c.mirrored)
+			c.back = newBackwardConv(c.shape, c.mirrored, true)
 			if n.needs(c.in) {
-				c.conv = newForwardConv(c.shape, c.mirrored)
+				c.conv = newForwardConv(c.shape, c.mirrored, true)
 			}
 			pack(node, c.pack)
 			l = c

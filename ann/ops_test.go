@@ -239,7 +239,7 @@ func TestExecutorAgreesWithNetwork(t *testing.T) {
 	for _, c := range opCases {
 		t.Run(c.name, func(t *testing.T) {
 			g, xs := c.build(t, 5)
-			ex, err := New(g, pool)
+			ex, err := New(g, pool, Winograd()) // as training computes
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -68,7 +68,7 @@ type step struct {
 const cacheValues = 1 << 21
 
 // compile turns g, whose structure it may change, into a plan.
-func compile(g *graph.Graph, pool *parallel.Pool) (*plan, error) {
+func compile(g *graph.Graph, pool *parallel.Pool, fast bool) (*plan, error) {
 	inputs := g.InputNodes()
 	graph.FoldBatchNorm(g)
 	graph.RemoveDead(g)
@@ -76,7 +76,7 @@ func compile(g *graph.Graph, pool *parallel.Pool) (*plan, error) {
 		return nil, err
 	}
 	p := &plan{pool: pool, inputs: inputs, observed: make([][]float32, len(g.Outputs))}
-	c := &compiler{plan: p, fuser: newFuser(g)}
+	c := &compiler{plan: p, fuser: newFuser(g), fast: fast}
 	for i, n := range inputs {
 		c.value[n] = c.newValue(n)
 		p.values[c.value[n]].place, p.values[c.value[n]].index = inInput, i
@@ -93,6 +93,7 @@ func compile(g *graph.Graph, pool *parallel.Pool) (*plan, error) {
 
 // A compiler holds what is needed while a plan is made.
 type compiler struct {
+	fast bool // Winograd's algorithm where it fits
 	fuser
 	plan *plan
 }
@@ -147,7 +148,7 @@ func (c *compiler) operation(n *graph.Node, s *step) chain {
 	switch op := n.Op.(type) {
 	case *graph.Conv2D, *graph.Linear:
 		ch := c.follow(n, true)
-		conv := newForwardConv(convShape(n), n.Weight().Data)
+		conv := newForwardConv(convShape(n), n.Weight().Data, c.fast)
 		c.plan.weights += conv.size(n.Weight().Len())
 		e := kernel.Epilogue{Bias: slices.Clone(n.Bias()), Act: activation(ch.limit)}
 		s.run = func(batch int, in [][]float32, out []float32) {
@@ -163,7 +164,7 @@ func (c *compiler) operation(n *graph.Node, s *step) chain {
 		shape, _ := mirrorShape(n) // checked by checkNode
 		w := make([]float32, n.Weight().Len())
 		mirrorWeight(w, n.Weight())
-		conv := newBackwardConv(shape, w)
+		conv := newBackwardConv(shape, w, c.fast)
 		c.plan.weights += len(w)
 		bias := slices.Clone(n.Bias())
 		s.run = func(batch int, in [][]float32, out []float32) {

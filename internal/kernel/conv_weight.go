@@ -127,7 +127,7 @@ func (d *gradient) run(p *parallel.Pool) {
 
 func (d gradient) parallel(p *parallel.Pool, panels, tiles int) {
 	// Each piece packs what it needs itself, so pieces should be few and large.
-	want := (4*p.Workers() + d.s.Groups - 1) / d.s.Groups
+	want := (p.Workers() + d.s.Groups - 1) / d.s.Groups
 	sizeP := (panels + want - 1) / want
 	sizeP += sizeP & 1 // kernels may take panels in pairs
 	cutsP := (panels + sizeP - 1) / sizeP

@@ -117,7 +117,8 @@ func (l *loop) run(worker, i int) {
 	defer l.items.Done()
 	defer func() {
 		if e := recover(); e != nil {
-			l.failed.CompareAndSwap(nil, &e)
+			kept := e // e itself would be allocated for every item
+			l.failed.CompareAndSwap(nil, &kept)
 		}
 	}()
 	if l.failed.Load() == nil {

@@ -219,8 +219,35 @@ func TestPotentialCalibration(t *testing.T) {
 			}
 		}
 	}
-	narrow := slices.ContainsFunc(free.Layers[0].Initial, func(v float32) bool { return v > cfg.Layers[0].Threshold[0]*2 || v < -2*cfg.Layers[0].Threshold[0] })
-	t.Logf("some potentials beyond two thresholds: %v", narrow)
+}
+
+// TestPotentialsAreClamped on both sides: targets far above and below what the
+// network does.
+func TestPotentialsAreClamped(t *testing.T) {
+	x := samples(13, 16, imageShape)
+	g, cfg := coarse(t, small(t), x)
+	for _, shift := range []float32{-50, 50} {
+		target := g.Clone()
+		for i := range target.Node("conv1").Bias() {
+			target.Node("conv1").Bias()[i] += shift
+		}
+		got, err := PotentialCalibration(t.Context(), nil, target, g, cfg, x, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := got.Layers[0]
+		reached := false
+		for i, v := range l.Initial {
+			limit := float32(l.MaxSpike) * l.Threshold[i%len(l.Threshold)]
+			if v > limit || v < -limit {
+				t.Fatalf("shift %g, neuron %d: potential %g beyond %g", shift, i, v, limit)
+			}
+			reached = reached || (shift > 0 && v == limit) || (shift < 0 && v == -limit)
+		}
+		if !reached {
+			t.Errorf("shift %g: no potential reaches its limit", shift)
+		}
+	}
 }
 
 func TestReadoutCorrection(t *testing.T) {

@@ -159,6 +159,9 @@ func TestJSONRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v in %s", err, data)
 		}
+		if d := cmp.Diff(g.Nodes, g.Clone().Nodes); d != "" {
+			t.Fatalf("the clone differs (-original +clone):\n%s", d)
+		}
 		gotNodes, gotOutputs := flatten(back)
 		wantNodes, wantOutputs := flatten(g)
 		if d := cmp.Diff(wantNodes, gotNodes); d != "" {

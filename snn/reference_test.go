@@ -424,6 +424,15 @@ func (b *grower) norm(x *graph.Node) *graph.Node {
 	return b.add(&graph.BatchNorm{Eps: 0.25}, p, x)
 }
 
+// fit resizes a to the pixels of x.
+func (b *grower) fit(a, x *graph.Node) *graph.Node {
+	h, w, _ := x.Shape.HWC()
+	if ah, aw, _ := a.Shape.HWC(); ah == h && aw == w {
+		return a
+	}
+	return b.add(&graph.Upsample{Size: [2]int{h, w}, Mode: "nearest"}, nil, a)
+}
+
 // blocks are the pieces a network grows by, each from an image of spikes to one.
 var blocks = map[string]func(b *grower, input, x *graph.Node) *graph.Node{
 	"plain": func(b *grower, _, x *graph.Node) *graph.Node {
@@ -447,11 +456,7 @@ var blocks = map[string]func(b *grower, input, x *graph.Node) *graph.Node{
 		return b.relu(b.add(&graph.Add{}, nil, y, b.conv(x, 1, 6, 2, 1, false)))
 	},
 	"analog shortcut": func(b *grower, input, x *graph.Node) *graph.Node {
-		h, w, _ := x.Shape.HWC()
-		a := b.conv(input, 1, 4, 1, 1, true)
-		if ih, iw, _ := input.Shape.HWC(); ih != h || iw != w {
-			a = b.add(&graph.Upsample{Size: [2]int{h, w}, Mode: "nearest"}, nil, a)
-		}
+		a := b.fit(b.conv(input, 1, 4, 1, 1, true), x)
 		return b.relu(b.add(&graph.Add{}, nil, b.conv(x, 3, 4, 1, 1, true), a))
 	},
 	"sum of three": func(b *grower, _, x *graph.Node) *graph.Node {
@@ -503,6 +508,23 @@ var blocks = map[string]func(b *grower, input, x *graph.Node) *graph.Node{
 		z := b.conv(b.relu(y), 1, 4, 1, 1, true)
 		return b.relu(b.add(&graph.Add{}, nil, z, y))
 	},
+	"concat with currents": func(b *grower, input, x *graph.Node) *graph.Node {
+		return b.relu(b.conv(b.add(&graph.Concat{}, nil, x, b.conv(x, 1, 2, 1, 1, true), b.fit(input, x)), 3, 4, 1, 1, true))
+	},
+	"concat with input": func(b *grower, input, x *graph.Node) *graph.Node {
+		return b.relu(b.add(&graph.Identity{}, nil, b.add(&graph.Concat{}, nil, b.fit(input, x), x)))
+	},
+	"analog pools": func(b *grower, input, x *graph.Node) *graph.Node {
+		a := b.conv(input, 3, 4, 1, 1, true)
+		a = b.add(&graph.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, nil, b.add(&graph.Concat{}, nil, a))
+		top := b.add(&graph.GlobalMaxPool{}, nil, a)
+		a = b.add(&graph.Add{}, nil, b.fit(b.add(&graph.Dropout{}, nil, a), x), b.fit(top, x))
+		return b.relu(b.add(&graph.Add{}, nil, a, b.conv(x, 1, 4, 1, 1, false)))
+	},
+	"resized averages": func(b *grower, _, x *graph.Node) *graph.Node {
+		p := b.add(&graph.AvgPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{1, 1}}, nil, x)
+		return b.relu(b.conv(b.fit(p, x), 1, 4, 1, 1, true))
+	},
 	"relu of relu": func(b *grower, _, x *graph.Node) *graph.Node { return b.relu(x) },
 	"same pool": func(b *grower, _, x *graph.Node) *graph.Node {
 		return b.add(&graph.Identity{}, nil, b.add(&graph.Dropout{P: 0.5}, nil, x))
@@ -522,6 +544,11 @@ var heads = map[string]func(b *grower, x *graph.Node) *graph.Node{
 	"global maximum": func(b *grower, x *graph.Node) *graph.Node {
 		y := b.linear(b.add(&graph.Flatten{}, nil, b.add(&graph.GlobalMaxPool{}, nil, x)), 3)
 		return b.add(&graph.LogSoftmax{}, nil, y)
+	},
+	"with analog values": func(b *grower, x *graph.Node) *graph.Node {
+		input := b.g.Nodes[0]
+		sum := b.add(&graph.Add{}, nil, b.conv(x, 1, 3, 1, 1, true), b.fit(b.conv(input, 1, 3, 1, 1, true), x))
+		return b.add(&graph.Concat{}, nil, sum, b.fit(input, x))
 	},
 	"neurons":  func(b *grower, x *graph.Node) *graph.Node { return b.relu(b.conv(x, 1, 3, 1, 1, true)) },
 	"map":      func(b *grower, x *graph.Node) *graph.Node { return b.conv(x, 3, 2, 1, 1, true) },

@@ -26,7 +26,10 @@ func drawNetwork(t *rapid.T, exact bool) (*graph.Graph, *Config, *tensor.Tensor)
 	side := rapid.SampledFrom([]int{4, 5, 10}).Draw(t, "side")
 	input := b.g.Input("input", graph.Shape{side, side, 2})
 	input.Shape = graph.Shape{side, side, 2}
-	x := b.relu(b.conv(input, 3, 4, 1, 1, true))
+	x := b.relu(input)
+	if rapid.IntRange(0, 3).Draw(t, "stem") > 0 {
+		x = b.relu(b.conv(input, 3, 4, 1, 1, true))
+	}
 	for range rapid.IntRange(0, 3).Draw(t, "blocks") {
 		if h, w, _ := x.Shape.HWC(); min(h, w) < 2 {
 			break // too small for a pool
@@ -374,5 +377,19 @@ func TestRunStopsWithItsContext(t *testing.T) {
 	err := net.Sweep(ctx, nil, x, func(Measured) (*Correction, error) { return nil, nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Sweep: got error %v", err)
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	for _, samples := range []int{1, 16} {
+		b.Run(fmt.Sprintf("samples=%d", samples), func(b *testing.B) {
+			g, cfg, x := deep(b, samples)
+			net := mustNew(b, g, cfg)
+			b.ReportAllocs()
+			for b.Loop() {
+				mustRun(b, net, nil, x, Options{})
+			}
+			b.ReportMetric(float64(samples*b.N)/b.Elapsed().Seconds(), "samples/s")
+		})
 	}
 }

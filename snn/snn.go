@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/adafire/adafire/graph"
@@ -44,6 +45,7 @@ type Network struct {
 	cfg  *Config
 	plan *plan
 	cost []wireCost // per wire: what a spike on it causes
+	idle sync.Pool  // *run: working memory between runs
 }
 
 // New compiles a graph with folded batch norms (graph passes of package
@@ -145,7 +147,10 @@ func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor
 			return
 		}
 		if runs[worker] == nil {
-			runs[worker] = n.newRun()
+			runs[worker], _ = n.idle.Get().(*run)
+			if runs[worker] == nil {
+				runs[worker] = n.newRun()
+			}
 			runs[worker].keep = opt.Trace
 		}
 		r, g := runs[worker], groups[i]
@@ -169,6 +174,12 @@ func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor
 		}
 	}
 	res.Times = n.times(runs)
+	for _, r := range runs {
+		if r != nil {
+			clear(r.elapsed)
+			n.idle.Put(r)
+		}
+	}
 	if i := res.Logits.FirstNonFinite(); i >= 0 {
 		return nil, fmt.Errorf("node %q: output of sample %d, channel %d is %g: %w",
 			out.node.Name, i/out.size, i%out.node.Shape.Channels(), res.Logits.Data[i], ErrNotFinite)

@@ -134,7 +134,8 @@ def our_net(name, binary, threads, runs):
     r = adafire(["--arch", name, "--input-shape", "3x32x32", "--batch", str(BATCH), "--train", "--T", "8",
                  "--maxspike", "4", "--calib", "none"], binary, threads, runs)
     snn = r["snn"]
-    return {(name, "ANN inference"): r["ann"], (name, "training step"): r["train"], (name, "SNN T=8"): snn}, r["machine"]
+    return {(name, "ANN inference"): r["ann"], (name, "ANN inference (Winograd)"): r["ann_winograd"],
+            (name, "training step"): r["train"], (name, "SNN T=8"): snn}, r["machine"]
 
 
 def merge(into, times):
@@ -200,11 +201,12 @@ def table(ours, theirs, threads, machines):
         record = {"name": name, "op": op, "ours": us}
         ratios = []
         for f in theirs:
-            if (name, op) not in theirs[f]:
+            counterpart = name, op.removesuffix(" (Winograd)")
+            if counterpart not in theirs[f]:
                 row.append("")
                 ratios.append("")
                 continue
-            them = total(theirs[f][name, op])
+            them = total(theirs[f][counterpart])
             record[f] = them
             row.append(text(them, threads))
             ratios.append(f"{them[figure] / us[figure]:.2f}")

@@ -70,6 +70,19 @@ const (
 	eventPixels  = 512     // output pixels that share the weights of a convolution of events
 )
 
+// Kernel says how the current of layer i is computed: "events" for a
+// convolution that skips zero counts, "dense" for one that does not, "none"
+// where it runs in a step of its own or there is none.
+func (n *Network) Kernel(i int) string {
+	switch c := n.plan.fires[i].conv; {
+	case c == nil:
+		return "none"
+	case c.events != nil:
+		return "events"
+	}
+	return "dense"
+}
+
 func (s *fireStep) run(r *run) { s.fire(r, nil, s.initial) }
 
 // fire runs the neurons with an offset added to the current of every channel

@@ -12,7 +12,7 @@ import (
 // A Kernel is one measured operation.
 type Kernel struct {
 	Name string `json:"name"` // such as "conv 3x3, 64 channels, 32x32"
-	Op   string `json:"op"`   // forward, backward-input, backward-weight or fire
+	Op   string `json:"op"`   // forward, backward-input or backward-weight, each also with " (Winograd)", or fire
 	Times
 	// GFLOPS is the rate of the median call, the operations being those of the
 	// formula, multiplications with padding included; Peak is its share of the
@@ -39,7 +39,8 @@ const ConvBatch = 32
 var ConvShapes = [][2]int{{64, 32}, {128, 16}, {256, 8}, {512, 4}}
 
 // Convolutions measures the convolutions of ConvShapes: forward and both parts
-// of the backward pass. They have equally many operations.
+// of the backward pass. They have equally many operations; those by Winograd's
+// algorithm are counted as if they had too.
 func Convolutions(ctx context.Context, pool *parallel.Pool, m Machine, runs int) ([]Kernel, error) {
 	var list []Kernel
 	for _, shape := range ConvShapes {
@@ -48,6 +49,7 @@ func Convolutions(ctx context.Context, pool *parallel.Pool, m Machine, runs int)
 			PadTop: 1, PadLeft: 1, PadBottom: 1, PadRight: 1, DilH: 1, DilW: 1, Groups: 1}
 		x, w, y := noise(s.InLen(), 1), noise(s.WeightLen(), 2), noise(s.OutLen(), 3)
 		f, b := kernel.NewFilter(s, w), kernel.NewBackwardFilter(s, w)
+		wf, wb := kernel.NewWinogradFilter(s, w), kernel.NewWinogradBackwardFilter(s, w)
 		for _, op := range []struct {
 			name string
 			run  func()
@@ -55,6 +57,8 @@ func Convolutions(ctx context.Context, pool *parallel.Pool, m Machine, runs int)
 			{"forward", func() { kernel.Conv(pool, s, x, f, kernel.Epilogue{}, y) }},
 			{"backward-input", func() { kernel.ConvBackwardInput(pool, s, y, b, x) }},
 			{"backward-weight", func() { kernel.ConvBackwardWeight(pool, s, x, y, w) }},
+			{"forward (Winograd)", func() { kernel.ConvWinograd(pool, s, x, wf, kernel.Epilogue{}, y) }},
+			{"backward-input (Winograd)", func() { kernel.ConvWinogradBackwardInput(pool, s, y, wb, x) }},
 		} {
 			// The passes overwrite each other's inputs, whose values must not
 			// grow: the time of a product does not depend on them unless they

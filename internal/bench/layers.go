@@ -27,6 +27,7 @@ type Layer struct {
 	Peak    float64 `json:"snn_peak,omitempty"` // of one core's
 	Density float64 `json:"density,omitempty"`  // of the layer's own neurons
 	SOPs    float64 `json:"sops_per_sample,omitempty"`
+	Kernel  string  `json:"kernel,omitempty"` // see snn.Network.Kernel
 }
 
 // layers measures layer by layer; net may be nil.
@@ -123,6 +124,7 @@ func (b *measurement) spikingLayers(ctx context.Context, net *snn.Network) error
 		if src := info.Source; src != nil && !steps[src.Name] {
 			row[src.Name].SNNMS, l.SNNMS = l.SNNMS, 0
 			l = row[src.Name]
+			l.Kernel = net.Kernel(i)
 		}
 		l.Density, l.SOPs = density, sops
 	}

@@ -59,7 +59,7 @@ type SNN struct {
 	GSOPS       float64 `json:"gsops"`       // synaptic operations per second, 10^9
 	Spikes      float64 `json:"mean_spikes"` // per neuron and timestep, bursts with multiplicity
 	Density     float64 `json:"density"`     // share of neurons that fire in a timestep
-	Kernel      string  `json:"kernel"`      // dense: float32 convolutions of counts
+	Kernel      string  `json:"kernel"`      // events, dense or mixed, see snn.Network.Kernel
 	OverANN     float64 `json:"time_over_ann,omitempty"`
 }
 
@@ -72,6 +72,7 @@ type Network struct {
 	MACs        int64   `json:"macs"`
 	Calibration string  `json:"calibration,omitempty"`
 	ANN         *ANN    `json:"ann,omitempty"`
+	Winograd    *ANN    `json:"ann_winograd,omitempty"` // by Winograd's algorithm, see ann.Winograd
 	SNN         *SNN    `json:"snn,omitempty"`
 	Train       *Train  `json:"train,omitempty"`
 	Layers      []Layer `json:"layers,omitempty"`
@@ -92,7 +93,11 @@ func Measure(ctx context.Context, pool *parallel.Pool, m Machine, s Subject, o O
 		result: &Network{Name: s.Name, Input: s.Graph.InputNodes()[0].Shape, Batch: s.Input.Shape[0],
 			Parameters: s.Graph.Parameters(), MACs: s.Graph.MACs()}}
 	note("inference")
-	if err := b.ann(ctx); err != nil {
+	var err error
+	if b.result.ANN, b.result.ANNLogits, err = b.ann(ctx); err != nil {
+		return nil, err
+	}
+	if b.result.Winograd, _, err = b.ann(ctx, ann.Winograd()); err != nil {
 		return nil, err
 	}
 	if o.Train {
@@ -105,7 +110,6 @@ func Measure(ctx context.Context, pool *parallel.Pool, m Machine, s Subject, o O
 	if o.Timesteps > 0 || s.SNN != nil {
 		if net = s.SNN; net == nil {
 			note("converting for T=%d, maxspike %d", o.Timesteps, o.MaxSpike)
-			var err error
 			if net, err = b.convert(ctx); err != nil {
 				return nil, err
 			}
@@ -142,22 +146,22 @@ func (b *measurement) perSecond(t Times) float64 {
 	return float64(b.result.Batch) / max(t.Median, 1e-9) * 1e3
 }
 
-func (b *measurement) ann(ctx context.Context) error {
-	ex, err := ann.New(b.subject.Graph, b.pool)
+func (b *measurement) ann(ctx context.Context, options ...ann.Option) (*ANN, *tensor.Tensor, error) {
+	ex, err := ann.New(b.subject.Graph, b.pool, options...)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	t, err := Time(ctx, b.options.Runs, func() error {
-		b.result.ANNLogits, err = ex.Forward(b.subject.Input)
+	var logits *tensor.Tensor
+	t, err := Time(ctx, b.options.Runs, func() (err error) {
+		logits, err = ex.Forward(b.subject.Input)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	r := &ANN{Times: t, SamplesPerS: b.perSecond(t), GFLOPS: rate(b.operations(), t.Median)}
 	r.Peak = r.GFLOPS / b.machine.PeakGFLOPS
-	b.result.ANN = r
-	return nil
+	return r, logits, nil
 }
 
 func (b *measurement) train(ctx context.Context) error {
@@ -229,12 +233,19 @@ func (b *measurement) snn(ctx context.Context, net *snn.Network) error {
 		return err
 	}
 	b.result.SNNLogits = res.Logits
-	r := &SNN{Timesteps: cfg.Timesteps, Times: t, SamplesPerS: b.perSecond(t), Kernel: "dense",
+	r := &SNN{Timesteps: cfg.Timesteps, Times: t, SamplesPerS: b.perSecond(t),
 		GOPS: rate(b.operations()*float64(cfg.Timesteps), t.Median)}
 	r.Peak = r.GOPS / b.machine.PeakGFLOPS
 	var updates, events, spikes, sops float64
 	for i, l := range net.Layers() {
 		r.MaxSpike = max(r.MaxSpike, l.MaxSpike)
+		switch k := net.Kernel(i); {
+		case k == "none" || k == r.Kernel:
+		case r.Kernel == "":
+			r.Kernel = k
+		default:
+			r.Kernel = "mixed"
+		}
 		updates += float64(l.Neurons) * float64(cfg.Timesteps) * float64(b.result.Batch)
 		events += float64(sum(res.Layers[i].Events))
 		spikes += float64(sum(res.Layers[i].Spikes))

@@ -374,6 +374,7 @@ type benchResult struct {
 	Network  string           `json:"network,omitempty"`
 	Batch    int              `json:"batch,omitempty"`
 	ANN      *bench.ANN       `json:"ann,omitempty"`
+	Winograd *bench.ANN       `json:"ann_winograd,omitempty"`
 	SNN      *bench.SNN       `json:"snn,omitempty"`
 	Train    *bench.Train     `json:"train,omitempty"`
 	Layers   []bench.Layer    `json:"layers,omitempty"`
@@ -383,7 +384,8 @@ type benchResult struct {
 
 func (r *benchResult) add(n *bench.Network) {
 	if len(r.Networks) == 0 {
-		r.Network, r.Batch, r.ANN, r.SNN, r.Train, r.Layers = n.Name, n.Batch, n.ANN, n.SNN, n.Train, n.Layers
+		r.Network, r.Batch, r.ANN, r.Winograd = n.Name, n.Batch, n.ANN, n.Winograd
+		r.SNN, r.Train, r.Layers = n.SNN, n.Train, n.Layers
 	}
 	r.Networks = append(r.Networks, n)
 }
@@ -397,9 +399,9 @@ func (r *benchResult) write(w io.Writer) error {
 		m.PeakGBps, m.PeakGBpsCore, m.PeakGBpsL2, m.PeakGBpsL1)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	if len(r.Kernels) > 0 {
-		fmt.Fprintf(t, "\n%-30s\t%-15s\tmin ms\tmedian\tmax\tCPU ms\tGFLOP/s\tof peak\tbest\tof peak\t\n", fmt.Sprintf("batch %d", bench.ConvBatch), "")
+		fmt.Fprintf(t, "\n%-30s\t%-25s\tmin ms\tmedian\tmax\tCPU ms\tGFLOP/s\tof peak\tbest\tof peak\t\n", fmt.Sprintf("batch %d", bench.ConvBatch), "")
 		for _, k := range r.Kernels {
-			fmt.Fprintf(t, "%-30s\t%-15s\t%s", k.Name, k.Op, timesText(k.Times))
+			fmt.Fprintf(t, "%-30s\t%-25s\t%s", k.Name, k.Op, timesText(k.Times))
 			if k.GFLOPS > 0 {
 				fmt.Fprintf(t, "\t%.0f\t%.0f%%\t%.0f\t%.0f%%\t\n", k.GFLOPS, 100*k.Peak, k.Best, 100*k.BestPeak)
 			} else {
@@ -432,6 +434,9 @@ func writeNetwork(w io.Writer, n *bench.Network) error {
 	if a := n.ANN; a != nil {
 		row("ANN", a.Times, a.SamplesPerS, a.GFLOPS, a.Peak)
 	}
+	if a := n.Winograd; a != nil {
+		row("ANN (Winograd)", a.Times, a.SamplesPerS, a.GFLOPS, a.Peak)
+	}
 	if a := n.Train; a != nil {
 		row("training step", a.Times, a.SamplesPerS, a.GFLOPS, a.Peak)
 	}
@@ -442,18 +447,18 @@ func writeNetwork(w io.Writer, n *bench.Network) error {
 		return err
 	}
 	if s := n.SNN; s != nil {
-		fmt.Fprintf(w, "SNN: %.1f times the ANN's time, density %.3f, %.3f spikes per neuron and timestep, %.3g SOPs per sample, %.1f GSOP/s, %s kernels (rate: dense-equivalent)\n",
+		fmt.Fprintf(w, "SNN: %.1f times the ANN's time, density %.3f, %.3f spikes per neuron and timestep, %.3g SOPs per sample, %.1f GSOP/s, kernels: %s (rates as if dense)\n",
 			s.OverANN, s.Density, s.Spikes, s.SOPs, s.GSOPS, s.Kernel)
 	}
 	if len(n.Layers) == 0 {
 		return nil
 	}
-	fmt.Fprintf(t, "\n%-24s\top\toutput\tMMACs\tANN ms\tGFLOP/s\tof peak\tSNN ms\tGOP/s\tof peak\tdensity\tMSOPs\t\n", "layer")
+	fmt.Fprintf(t, "\n%-24s\top\toutput\tMMACs\tANN ms\tGFLOP/s\tof peak\tSNN ms\tGOP/s\tof peak\tdensity\tMSOPs\tkernel\t\n", "layer")
 	for _, l := range n.Layers {
-		fmt.Fprintf(t, "%-24s\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", oneLine(l.Name), l.Op, graph.Shape(l.Shape), float64(l.MACs)/1e6,
+		fmt.Fprintf(t, "%-24s\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", oneLine(l.Name), l.Op, graph.Shape(l.Shape), float64(l.MACs)/1e6,
 			optional("%.2f", l.ANNMS), optional("%.0f", l.ANNGFLOPS), optional("%.0f%%", 100*l.ANNPeak),
 			optional("%.2f", l.SNNMS), optional("%.0f", l.GOPS), optional("%.0f%%", 100*l.Peak),
-			optional("%.3f", l.Density), optional("%.1f", l.SOPs/1e6))
+			optional("%.3f", l.Density), optional("%.1f", l.SOPs/1e6), l.Kernel)
 	}
 	return t.Flush()
 }

@@ -76,8 +76,11 @@ func Convert(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor
 }
 
 func checkSamples(x *tensor.Tensor) error {
-	if len(x.Shape) == 0 || x.Shape[0] == 0 {
+	if x == nil || len(x.Shape) == 0 || x.Shape[0] == 0 {
 		return errors.New("no calibration samples")
+	}
+	if n, err := tensor.Numel(x.Shape); err != nil || n != len(x.Data) {
+		return fmt.Errorf("calibration samples of shape %v hold %d values: %w", x.Shape, len(x.Data), tensor.ErrShape)
 	}
 	return nil
 }

@@ -445,6 +445,8 @@ func TestConvertErrors(t *testing.T) {
 	}{
 		"no samples":  {g, tensor.New(0, 8, 8, 2), cfg, "no calibration samples"},
 		"no axes":     {g, &tensor.Tensor{}, cfg, "no calibration samples"},
+		"nil":         {g, nil, cfg, "no calibration samples"},
+		"short":       {g, &tensor.Tensor{Shape: []int{2, 8, 8, 2}, Data: make([]float32, 5)}, cfg, "hold 5 values"},
 		"shape":       {g, tensor.New(2, 8, 8, 3), cfg, `"input"`},
 		"method":      {g, x, Config{}, "timesteps 0"},
 		"not a graph": {graph.New(), x, cfg, "no output"},

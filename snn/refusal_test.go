@@ -143,6 +143,11 @@ func TestInputRefusals(t *testing.T) {
 			t.Errorf("sweep of shape %v: got error %v", shape, err)
 		}
 	}
+	for _, x := range []*tensor.Tensor{nil, {Shape: []int{2, 4, 4, 2}, Data: make([]float32, 63)}, {Shape: []int{-1, 4, 4, 2}}} {
+		if _, err := net.Run(t.Context(), nil, x, Options{}); !errors.Is(err, tensor.ErrShape) {
+			t.Errorf("%v: got error %v", x, err)
+		}
+	}
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
 		x := tensor.New(3, 4, 4, 2)
 		x.Data[2*32+5] = bad

@@ -199,10 +199,17 @@ const maxGroup = 4
 
 func (n *Network) group(x *tensor.Tensor, pool *parallel.Pool) ([]group, error) {
 	in := n.plan.wires[n.plan.input]
-	if len(x.Shape) == 0 || !slices.Equal(x.Shape[1:], []int(in.node.Shape)) {
-		return nil, fmt.Errorf("input of shape %v, want [N %v]: %w", x.Shape, in.node.Shape, tensor.ErrShape)
+	if x == nil || len(x.Shape) == 0 || !slices.Equal(x.Shape[1:], []int(in.node.Shape)) {
+		var shape []int
+		if x != nil {
+			shape = x.Shape
+		}
+		return nil, fmt.Errorf("input of shape %v, want [N %v]: %w", shape, in.node.Shape, tensor.ErrShape)
 	}
 	samples := x.Shape[0]
+	if samples < 0 || len(x.Data) != samples*in.size {
+		return nil, fmt.Errorf("input of shape %v holds %d values: %w", x.Shape, len(x.Data), tensor.ErrShape)
+	}
 	if i := x.FirstNonFinite(); i >= 0 {
 		return nil, fmt.Errorf("input of sample %d holds %g: %w", i/in.size, x.Data[i], ErrNotFinite)
 	}

@@ -67,7 +67,6 @@ func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 const (
 	minRowPixels = 96      // pixels of a block of rows: enough for the tiles of the convolution
 	maxExpanded  = 1 << 19 // floats of counts spread out at a time
-	eventPixels  = 512     // output pixels that share the weights of a convolution of events
 )
 
 // Kernel says how the current of layer i is computed: "events" for a
@@ -198,11 +197,9 @@ func (s *fireStep) fireKept(r *run, offset, initial []float32) {
 func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 	p, steps := r.net.plan, r.net.cfg.Timesteps
 	size, in := p.wires[s.out].size, p.wires[s.in].size
-	shape := s.conv.shape
 	total := r.samples * steps // frames: [sample][timestep]
-	most := min(total, max(1, eventPixels/(shape.OutH()*shape.OutW())))
+	most := s.conv.eventFrames(total)
 	v := grow(&r.scratch.membrane, size)
-	masks := grow(&r.scratch.masks, most*in/64)
 	var addend, buffer []float32
 	if s.add >= 0 {
 		addend = grow(&r.scratch.addend, most*size)
@@ -212,28 +209,28 @@ func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 	}
 	for lo := 0; lo < total; lo += most {
 		hi := min(lo+most, total)
-		shape.N = hi - lo
-		e := kernel.Epilogue{Bias: s.conv.bias}
+		var add []float32
 		if s.add >= 0 {
-			e.Add = addend
-			for k := lo; k < hi; k++ {
-				r.slice(addend[(k-lo)*size:(k-lo+1)*size], s.add, k/steps, k%steps, 0, size, s.addScale)
+			if add = addend; p.wires[s.add].kind == current && s.addScale == nil {
+				add = r.floats[s.add][lo*size : hi*size]
+			} else {
+				for k := lo; k < hi; k++ {
+					r.slice(add[(k-lo)*size:(k-lo+1)*size], s.add, k/steps, k%steps, 0, size, s.addScale)
+				}
 			}
 		}
 		current := buffer
 		if r.kept != nil {
 			current = r.kept[lo*size : hi*size]
 		}
-		counts := r.bytes[s.in][lo*in : hi*in]
-		kernel.CountMasks(masks[:len(counts)/64], counts)
-		kernel.ConvCounts(r.pool, shape, counts, masks, s.conv.events, e, current)
+		s.conv.applyEvents(r, hi-lo, r.bytes[s.in][lo*in:hi*in], add, current)
 		for k := lo; k < hi; k++ {
 			g, t := k/steps, k%steps
 			if t == 0 {
 				s.reset(v, initial)
 			}
-			at := k * size
-			spikes, events, finite := s.update(r.bytes[s.out][at:at+size], v, current[at-lo*size:at-lo*size+size], offset)
+			at := (k - lo) * size
+			spikes, events, finite := s.update(r.bytes[s.out][k*size:(k+1)*size], v, current[at:at+size], offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
 				r.fail(s, g, t, v)

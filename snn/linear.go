@@ -35,6 +35,25 @@ func (c *conv) apply(p *parallel.Pool, n int, x, add, y []float32) {
 	kernel.Conv(p, s, x, c.filter, kernel.Epilogue{Bias: c.bias, Add: add}, y)
 }
 
+// eventPixels is how many output pixels share a pass over the weights of a
+// convolution of events: few enough for their sums to stay in the cache.
+const eventPixels = 512
+
+// eventFrames returns how many of the frames (samples times timesteps) to
+// convolve at a time.
+func (c *conv) eventFrames(total int) int {
+	return min(total, max(1, eventPixels/(c.shape.OutH()*c.shape.OutW())))
+}
+
+// applyEvents is apply for n frames of spike counts.
+func (c *conv) applyEvents(r *run, n int, x []uint8, add, y []float32) {
+	masks := grow(&r.scratch.masks, len(x)/64)
+	kernel.CountMasks(masks, x)
+	s := c.shape
+	s.N = n
+	kernel.ConvCounts(r.pool, s, x, masks, c.events, kernel.Epilogue{Bias: c.bias, Add: add}, y)
+}
+
 // newConv folds the scales: W' = W*in/out, b' = b/out (algorithms.md 1.4).
 // spiking says that only spike counts will come in, see fireStep.
 func newConv(n *graph.Node, in, out []float32, spiking bool) *conv {

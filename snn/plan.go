@@ -255,6 +255,11 @@ func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	if w.kind == counts && !w.readout {
 		return p.newCountStep(n, cfg)
 	}
+	if in := p.index[n.Inputs[0]]; isConv(n) && !w.readout && p.wires[in].kind == counts {
+		if c := newConv(n, p.wires[in].scale, w.scale, true); c.events != nil {
+			return &eventStep{in: in, out: i, conv: c}, nil
+		}
+	}
 	fn, err := newFunction(n, p.scales(n), w.scale)
 	if err != nil {
 		return nil, err
@@ -339,6 +344,8 @@ func reads(s step) []int {
 		return s.in
 	case *currentStep:
 		return s.in
+	case *eventStep:
+		return []int{s.in}
 	case *countStep:
 		return s.in
 	case *fireStep:

@@ -196,6 +196,23 @@ func (s *currentStep) run(r *run) {
 	s.fn(r.pool, k, in, r.newFloats(s.out, k*r.net.plan.wires[s.out].size))
 }
 
+// eventStep is a currentStep of one convolution that skips zero counts.
+type eventStep struct {
+	in, out int
+	conv    *conv
+}
+
+func (s *eventStep) run(r *run) {
+	p := r.net.plan
+	total, in, size := r.samples*r.net.cfg.Timesteps, p.wires[s.in].size, p.wires[s.out].size
+	out := r.newFloats(s.out, total*size)
+	most := s.conv.eventFrames(total)
+	for lo := 0; lo < total; lo += most {
+		hi := min(lo+most, total)
+		s.conv.applyEvents(r, hi-lo, r.bytes[s.in][lo*in:hi*in], nil, out[lo*size:hi*size])
+	}
+}
+
 // countStep passes counts on: copies of counts, or their maxima.
 type countStep struct {
 	in  []int

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/adafire/adafire/internal/parallel"
+	"pgregory.net/rapid"
 )
 
 // spikes returns counts up to most of which the given share is not 0.
@@ -76,6 +77,44 @@ func TestConvCountsEqualsConvRows(t *testing.T) {
 				})
 			}
 		}
+	})
+}
+
+// Any shape, any counts: the bits of ConvRows.
+func TestConvCountsProperty(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			small := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(t, name) }
+			s := ConvShape{N: small("n", 0, 3), H: small("h", 1, 6), W: small("w", 1, 6), Cin: 64, KH: small("kh", 1, 3), KW: small("kw", 1, 3),
+				Cout: 64, StrideH: small("stride h", 1, 3), StrideW: small("stride w", 1, 3), PadTop: small("top", 0, 2), PadLeft: small("left", 0, 2),
+				PadBottom: small("bottom", 0, 2), PadRight: small("right", 0, 2), DilH: small("dil h", 1, 2), DilW: small("dil w", 1, 2), Groups: 1}
+			if s.Validate() != nil {
+				t.Skip("the kernel does not fit")
+			}
+			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+			counts := spikes(r, s.InLen(), rapid.Float64Range(0, 1).Draw(t, "density"), small("most", 1, 255))
+			w := noise(r, s.WeightLen())
+			x, masks := make([]float32, len(counts)), make([]uint64, len(counts)/64)
+			CountsToFloat(x, counts)
+			CountMasks(masks, counts)
+			want, got := make([]float32, s.OutLen()), noise(r, s.OutLen()+1)
+			guard := got[len(want)]
+			one := s
+			one.N = 1
+			f := NewFilter(s, w)
+			for n := range s.N {
+				ConvRows(one, x[n*one.InLen():], f, Epilogue{}, 0, s.OutH(), want[n*one.OutLen():])
+			}
+			ConvCounts(nil, s, counts, masks, NewEventFilter(s, w), Epilogue{}, got)
+			for i := range want {
+				if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+					t.Fatalf("output %d is %g, want %g", i, got[i], want[i])
+				}
+			}
+			if got[len(want)] != guard {
+				t.Fatal("the element behind the output was written")
+			}
+		})
 	})
 }
 

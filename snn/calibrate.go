@@ -37,53 +37,82 @@ const maxCurrents = 1 << 28
 // shifts the current by a constant, so no convolution is repeated
 // (algorithms.md 4.1).
 func (n *Network) Sweep(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor, correct func(Measured) (*Correction, error)) error {
-	groups, err := n.group(x, pool)
+	s, err := n.newSweep(ctx, pool, x)
 	if err != nil {
 		return err
 	}
-	runs := make([]*run, len(groups))
-	for i, g := range groups {
-		runs[i] = n.newRun()
-		runs[i].begin(g.lo, g.hi-g.lo, g.x, nil)
-	}
-	// Working memory is shared by the groups a worker takes.
-	work := make([]scratch, pool.Workers())
-	each := func(fn func(r *run)) error {
-		pool.ForWorker(len(runs), func(worker, i int) {
-			r := runs[i]
-			if r.err == nil {
-				r.err = ctx.Err()
-			}
-			if r.err == nil {
-				r.scratch = work[worker]
-				fn(r)
-				work[worker], r.scratch = r.scratch, scratch{}
-			}
-		})
-		for _, r := range runs {
-			if r.err != nil {
-				return r.err
-			}
-		}
-		return nil
-	}
-	for i, s := range n.plan.steps {
-		if s == nil || n.plan.wires[i].readout {
+	for i, step := range n.plan.steps {
+		if step == nil || n.plan.wires[i].readout {
 			continue
 		}
-		f, ok := s.(*fireStep)
+		f, ok := step.(*fireStep)
 		if !ok {
-			if err := each(func(r *run) { s.run(r) }); err != nil {
+			if err := s.each(func(r *run) { step.run(r) }); err != nil {
 				return err
 			}
-		} else if err := n.sweepLayer(f, x.Shape[0], runs, each, correct); err != nil {
+		} else if err := n.sweepLayer(f, x.Shape[0], s.runs, s.each, correct); err != nil {
 			return err
 		}
-		for _, r := range runs {
-			r.release(i)
+		s.release(i)
+	}
+	return nil
+}
+
+// A sweep holds all samples of a batch on their way through a network, in
+// groups, layer by layer.
+type sweep struct {
+	net  *Network
+	ctx  context.Context
+	pool *parallel.Pool
+	runs []*run
+	work []scratch // working memory, shared by the groups a worker takes
+	keep []bool    // wires that are never given back
+}
+
+func (n *Network) newSweep(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor) (*sweep, error) {
+	groups, err := n.group(x, pool)
+	if err != nil {
+		return nil, err
+	}
+	s := &sweep{net: n, ctx: ctx, pool: pool, runs: make([]*run, len(groups)), work: make([]scratch, pool.Workers()), keep: make([]bool, len(n.plan.wires))}
+	for i, g := range groups {
+		s.runs[i] = n.newRun()
+		s.runs[i].begin(g.lo, g.hi-g.lo, g.x, nil)
+	}
+	return s, nil
+}
+
+// each calls fn for every group, in parallel, and returns the first error in
+// the order of the groups.
+func (s *sweep) each(fn func(r *run)) error {
+	s.pool.ForWorker(len(s.runs), func(worker, i int) {
+		r := s.runs[i]
+		if r.err == nil {
+			r.err = s.ctx.Err()
+		}
+		if r.err == nil {
+			r.scratch = s.work[worker]
+			fn(r)
+			s.work[worker], r.scratch = r.scratch, scratch{}
+		}
+	})
+	for _, r := range s.runs {
+		if r.err != nil {
+			return r.err
 		}
 	}
 	return nil
+}
+
+// release gives back what nothing reads any more after step i.
+func (s *sweep) release(i int) {
+	for _, wire := range s.net.plan.frees[i] {
+		if !s.keep[wire] {
+			for _, r := range s.runs {
+				r.free(wire)
+			}
+		}
+	}
 }
 
 func (n *Network) sweepLayer(f *fireStep, samples int, runs []*run, each func(func(*run)) error, correct func(Measured) (*Correction, error)) error {

@@ -14,6 +14,7 @@ var runColumns = []string{
 	"avg_timesteps", "spikes_per_sample", "events_per_sample", "density", "sops_per_sample", "macs_per_sample",
 	"pool_adds_per_sample", "residual_adds_per_sample", "neuron_updates_per_sample", "spikes_per_synapse",
 	"energy_profile", "energy_pj_per_sample", "energy_ratio", "energy_reference_pj_per_sample", "samples_per_s",
+	"search_budget_ratio", "search_guard", "ssc_ratio", "iat_policy", "iat_floor", "iat_risk",
 }
 
 var layerFields = []string{
@@ -53,7 +54,7 @@ func WriteRunsCSV(w io.Writer, results ...Result) error {
 		metric, value := metricCells(r.ANN.Metrics)
 		line := append(head[:len(head):len(head)], "ANN", "0", "", "", "", "", "", "", metric, value,
 			optional(r.ANN.AccuracySE), "", "0", "0", "0", "", "0", strconv.FormatInt(r.Network.MACs, 10), "0", "0", "0", "",
-			r.Energy.Profile, number(r.ANN.EnergyPJ), annRatio, "", number(r.Timing.ANNSamplesPerSec))
+			r.Energy.Profile, number(r.ANN.EnergyPJ), annRatio, "", number(r.Timing.ANNSamplesPerSec), "", "", "", "", "", "")
 		if err := out.Write(line); err != nil {
 			return err
 		}
@@ -69,13 +70,29 @@ func WriteRunsCSV(w io.Writer, results ...Result) error {
 				number(s.AvgTimesteps), number(s.Spikes), number(s.Events), number(s.Density), number(s.SOPs), number(s.MACs),
 				number(s.PoolAdds), number(s.ResidualAdds), number(s.NeuronUpdates), number(s.SpikesPerSyn),
 				r.Energy.Profile, number(s.EnergyPJ), number(s.EnergyRatio), reference, number(s.SamplesPerSec))
-			if err := out.Write(line); err != nil {
+			if err := out.Write(append(line, s.methodCells()...)); err != nil {
 				return err
 			}
 		}
 	}
 	out.Flush()
 	return out.Error()
+}
+
+// methodCells are the settings of the method's stages; empty where a stage was
+// not run.
+func (s *SNN) methodCells() []string {
+	cells := make([]string, 6)
+	if x := s.Search; x != nil {
+		cells[0], cells[1] = number(x.BudgetRatio), x.Guard
+	}
+	if x := s.SSC; x != nil {
+		cells[2] = number(x.Ratio)
+	}
+	if x := s.IAT; x != nil {
+		cells[3], cells[4], cells[5] = x.Policy, number(x.Floor), number(x.Risk)
+	}
+	return cells
 }
 
 func metricCells(m Metrics) (name, value string) {

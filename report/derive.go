@@ -13,7 +13,8 @@ func StandardError(p float64, n int) float64 {
 
 // Derive fills in what follows from the measured figures: schema, standard
 // errors, break-even, ratios to the ANN and layers' shares. Figures that are
-// there already are replaced; nothing is derived from a zero denominator.
+// there already are replaced; nothing is derived from a zero denominator. What
+// a search and SSC predict is summed up from their tables.
 func (r *Result) Derive() {
 	r.Schema = Schema
 	r.SNN = withLists(r.SNN)
@@ -27,6 +28,12 @@ func (r *Result) Derive() {
 		s.derive(r.Dataset.Test)
 		s.EnergyRatio = ratio(s.EnergyPJ, r.ANN.EnergyPJ)
 		s.SpikesPerSyn = ratio(s.SOPs, float64(r.Network.MACs)-s.MACs)
+		if s.Search != nil {
+			s.Search.derive()
+		}
+		if s.SSC != nil {
+			s.SSC.derive()
+		}
 		for j := range s.Layers {
 			l := &s.Layers[j]
 			l.EnergyShare = ratio(l.EnergyPJ, s.EnergyPJ)

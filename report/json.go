@@ -109,7 +109,7 @@ func DecodeResult(name string, data []byte) (Result, error) {
 
 // checkMembers walks one JSON value along a Go type. It refuses what
 // encoding/json lets pass: unknown and repeated members, members that differ in
-// case, and null.
+// case, pairs of other lengths, and null.
 func checkMembers(d *json.Decoder, t reflect.Type, at string) error {
 	if t == reflect.TypeFor[json.RawMessage]() {
 		return skipValue(d)
@@ -131,6 +131,18 @@ func checkMembers(d *json.Decoder, t reflect.Type, at string) error {
 			if err := checkMembers(d, t.Elem(), at+"[]"); err != nil {
 				return err
 			}
+		}
+		_, err := d.Token()
+		return err
+	case t.Kind() == reflect.Array && delim == '[':
+		n := 0
+		for ; d.More(); n++ {
+			if err := checkMembers(d, t.Elem(), at+"[]"); err != nil {
+				return err
+			}
+		}
+		if n != t.Len() {
+			return fmt.Errorf("%s has %d entries, want %d", at, n, t.Len())
 		}
 		_, err := d.Token()
 		return err

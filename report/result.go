@@ -169,6 +169,9 @@ type SNN struct {
 	SamplesPerSec float64    `json:"samples_per_s,omitempty"`
 	CalibrateS    float64    `json:"calibrate_s,omitempty"`
 	DeadChannels  int        `json:"dead_channels,omitempty"` // channels that never fired in calibration
+	Search        *Search    `json:"search,omitempty"`        // of burst limits
+	SSC           *SSC       `json:"ssc,omitempty"`           // of thresholds
+	IAT           *IAT       `json:"iat,omitempty"`           // early exits
 }
 
 // A Reference holds the figures the authors' code would print for the same
@@ -179,6 +182,11 @@ type Reference struct {
 
 // A Layer is a row of the layer table: a layer of neurons, or an operation
 // between them that has synaptic operations (Neurons is 0 then).
+//
+// A row holds the operations that the layer's spikes cause, where they arrive;
+// MACs stand in the row of the layer whose current is analog. The ANN's figures
+// beside them are of the layers of the ANN where those operations happen, each
+// in one row only.
 type Layer struct {
 	Name          string  `json:"name"`
 	Op            string  `json:"op,omitempty"`
@@ -197,7 +205,7 @@ type Layer struct {
 	EnergyShare   float64 `json:"energy_share,omitempty"` // of the SNN's energy
 	ANNMACs       int64   `json:"ann_macs_per_sample,omitempty"`
 	ANNEnergyPJ   float64 `json:"ann_energy_pj_per_sample,omitempty"`
-	EnergyRatio   float64 `json:"energy_ratio,omitempty"` // to the ANN's layers that its spikes reach
+	EnergyRatio   float64 `json:"energy_ratio,omitempty"` // EnergyPJ/ANNEnergyPJ
 }
 
 // Timing says how long the parts of a run took.

@@ -212,6 +212,15 @@ func (s *SNN) check(c *checker, at string) {
 	if s.Reference != nil {
 		c.amount(at+"reference.energy_pj_per_sample", s.Reference.EnergyPJ)
 	}
+	if s.Search != nil {
+		s.Search.check(c, at+"search.")
+	}
+	if s.SSC != nil {
+		s.SSC.check(c, at+"ssc.")
+	}
+	if s.IAT != nil {
+		s.IAT.check(c, at+"iat.", s.Timesteps, s.AvgTimesteps)
+	}
 	for i := range s.Layers {
 		if c.err != nil {
 			return // names of fields are costly to build

@@ -42,6 +42,14 @@ func (c *LayerCounts) put(lo int, from *LayerCounts) {
 	}
 }
 
+// gain adds what sample i of from did to the counts of a sample.
+func (c *LayerCounts) gain(sample int, from *LayerCounts, i int) {
+	src := from.all()
+	for k, s := range c.all() {
+		(*s)[sample] += (*src[k])[i]
+	}
+}
+
 // wireCost says what one spike on a wire causes, per position.
 type wireCost struct {
 	sops, readout, pool, residual []int64
@@ -228,7 +236,7 @@ func (r *run) countOperations(w int, spikes []uint8) {
 	if !c.any {
 		return
 	}
-	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	wire, steps := r.net.plan.wires[w], r.span
 	positions := wire.node.Shape.Positions()
 	channels := wire.size / positions
 	sums := grow(&r.scratch.sums, positions)
@@ -257,7 +265,7 @@ func (r *run) countOperations(w int, spikes []uint8) {
 
 // countInputs counts the inputs of the layer that drives s which are not zero.
 func (r *run) countInputs(s *fireStep) {
-	in, steps := r.net.plan.wires[s.in], r.net.cfg.Timesteps
+	in, steps := r.net.plan.wires[s.in], r.span
 	size := steps * in.size
 	for g := range r.samples {
 		var live int64

@@ -87,7 +87,7 @@ func (s *fireStep) run(r *run) { s.fire(r, nil, s.initial) }
 // fire runs the neurons with an offset added to the current of every channel
 // (nil: none), starting from initial (nil: all from s.start).
 func (s *fireStep) fire(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.net.cfg.Timesteps
+	p, steps := r.net.plan, r.span
 	size := p.wires[s.out].size
 	if r.bytes[s.out] == nil {
 		r.newBytes(s.out, r.samples*steps*size)
@@ -109,7 +109,20 @@ func (s *fireStep) fire(r *run, offset, initial []float32) {
 	}
 }
 
-// start sets the membrane potentials before the first timestep.
+// potentials returns the membrane potentials of sample g, as they are before the
+// first timestep of the run: those the run keeps from step to step, or those at
+// the start.
+func (s *fireStep) potentials(r *run, g int, initial []float32) []float32 {
+	size := r.net.plan.wires[s.out].size
+	if r.state != nil {
+		return r.state.membrane[s.layer][g*size : (g+1)*size]
+	}
+	v := grow(&r.scratch.membrane, size)
+	s.reset(v, initial)
+	return v
+}
+
+// reset sets the membrane potentials before the first timestep.
 func (s *fireStep) reset(v, initial []float32) {
 	if initial != nil {
 		copy(v, initial)
@@ -131,7 +144,7 @@ func (s *fireStep) update(out []uint8, v, current, offset []float32) (spikes, ev
 // fireWire takes the current from a wire; one that does not vary in time is
 // used in every timestep (direct coding).
 func (s *fireStep) fireWire(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.net.cfg.Timesteps
+	p, steps := r.net.plan, r.span
 	size := p.wires[s.out].size
 	from := p.wires[s.in]
 	var wire []float32
@@ -140,13 +153,12 @@ func (s *fireStep) fireWire(r *run, offset, initial []float32) {
 	} else {
 		wire = r.floats[s.in]
 	}
-	v := grow(&r.scratch.membrane, size)
 	scaled := wire
 	if s.inScale != nil {
 		scaled = grow(&r.scratch.current, size)
 	}
 	for g := range r.samples {
-		s.reset(v, initial)
+		v := s.potentials(r, g, initial)
 		for t := range steps {
 			k := g*steps + t
 			current := scaled
@@ -174,13 +186,13 @@ func (s *fireStep) fireWire(r *run, offset, initial []float32) {
 
 // fireKept runs the neurons again on the currents kept from the run before.
 func (s *fireStep) fireKept(r *run, offset, initial []float32) {
-	steps, size := r.net.cfg.Timesteps, r.net.plan.wires[s.out].size
+	steps, size := r.span, r.net.plan.wires[s.out].size
 	r.layers[s.layer].reset(r.samples)
-	v := grow(&r.scratch.membrane, size)
+	var v []float32
 	for i := range r.samples * steps {
 		g, t := i/steps, i%steps
 		if t == 0 {
-			s.reset(v, initial)
+			v = s.potentials(r, g, initial)
 		}
 		spikes, events, finite := s.update(r.bytes[s.out][i*size:(i+1)*size], v, r.kept[i*size:(i+1)*size], offset)
 		r.layers[s.layer].add(g, spikes, events)
@@ -195,12 +207,11 @@ func (s *fireStep) fireKept(r *run, offset, initial []float32) {
 // fireEvents convolves the spikes event by event, a few timesteps, or samples
 // of small images, at a time.
 func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.net.cfg.Timesteps
+	p, steps := r.net.plan, r.span
 	size, in := p.wires[s.out].size, p.wires[s.in].size
 	total := r.samples * steps // frames: [sample][timestep]
 	most := s.conv.eventFrames(total)
-	v := grow(&r.scratch.membrane, size)
-	var addend, buffer []float32
+	var v, addend, buffer []float32
 	if s.add >= 0 {
 		addend = grow(&r.scratch.addend, most*size)
 	}
@@ -227,7 +238,7 @@ func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 		for k := lo; k < hi; k++ {
 			g, t := k/steps, k%steps
 			if t == 0 {
-				s.reset(v, initial)
+				v = s.potentials(r, g, initial)
 			}
 			at := (k - lo) * size
 			spikes, events, finite := s.update(r.bytes[s.out][k*size:(k+1)*size], v, current[at:at+size], offset)
@@ -243,13 +254,12 @@ func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 // fireRows works on one sample at a time, in blocks of output rows that go
 // through all timesteps while their potentials stay in the cache.
 func (s *fireStep) fireRows(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.net.cfg.Timesteps
+	p, steps := r.net.plan, r.span
 	size, in := p.wires[s.out].size, p.wires[s.in].size
 	oh, row := s.conv.shape.OutH(), s.conv.shape.OutW()*s.conv.shape.Cout
 	rows := (minRowPixels + s.conv.shape.OutW() - 1) / s.conv.shape.OutW()
 	blocks := (oh + rows - 1) / rows
 	chunk := max(1, min(steps, maxExpanded/in)) // timesteps at a time
-	v := grow(&r.scratch.membrane, size)
 	for len(r.scratch.rows) < r.pool.Workers() {
 		r.scratch.rows = append(r.scratch.rows, rowScratch{})
 	}
@@ -259,7 +269,7 @@ func (s *fireStep) fireRows(r *run, offset, initial []float32) {
 	}
 	tallies := make([]tally, blocks)
 	for g := range r.samples {
-		s.reset(v, initial)
+		v := s.potentials(r, g, initial)
 		for t0 := 0; t0 < steps; t0 += chunk {
 			t1 := min(t0+chunk, steps)
 			x := r.spread(s.in, g, t0, t1)
@@ -306,10 +316,10 @@ func (s *fireStep) fireRows(r *run, offset, initial []float32) {
 // fireBatch gives the convolution many timesteps and samples at a time: for
 // small images and vectors.
 func (s *fireStep) fireBatch(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.net.cfg.Timesteps
+	p, steps := r.net.plan, r.span
 	size, in := p.wires[s.out].size, p.wires[s.in].size
 	chunk := max(1, maxExpanded/(steps*max(in, size))) // samples at a time
-	v := grow(&r.scratch.membrane, size)
+	var v []float32
 	for g0 := 0; g0 < r.samples; g0 += chunk {
 		g1 := min(g0+chunk, r.samples)
 		k := (g1 - g0) * steps
@@ -334,7 +344,7 @@ func (s *fireStep) fireBatch(r *run, offset, initial []float32) {
 		for i := range k {
 			g, t := g0+i/steps, i%steps
 			if t == 0 {
-				s.reset(v, initial)
+				v = s.potentials(r, g, initial)
 			}
 			at := g*steps + t
 			spikes, events, finite := s.update(r.bytes[s.out][at*size:(at+1)*size], v, current[i*size:(i+1)*size], offset)
@@ -349,7 +359,7 @@ func (s *fireStep) fireBatch(r *run, offset, initial []float32) {
 
 // spread returns the timesteps t0..t1-1 of sample g of a wire as floats.
 func (r *run) spread(w, g, t0, t1 int) []float32 {
-	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	wire, steps := r.net.plan.wires[w], r.span
 	if wire.kind == current {
 		return r.floats[w][(g*steps+t0)*wire.size : (g*steps+t1)*wire.size]
 	}
@@ -359,7 +369,7 @@ func (r *run) spread(w, g, t0, t1 int) []float32 {
 }
 
 func (r *run) spreadInto(x []float32, w, g, t0, t1 int) {
-	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	wire, steps := r.net.plan.wires[w], r.span
 	lo, hi := (g*steps+t0)*wire.size, (g*steps+t1)*wire.size
 	if wire.kind == counts {
 		kernel.CountsToFloat(x, r.bytes[w][lo:hi])
@@ -371,7 +381,7 @@ func (r *run) spreadInto(x []float32, w, g, t0, t1 int) {
 // slice writes the values lo..hi-1 of sample g, timestep t, of a wire, times f
 // per channel, to dst. lo is the start of a pixel.
 func (r *run) slice(dst []float32, w, g, t, lo, hi int, f []float32) {
-	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	wire, steps := r.net.plan.wires[w], r.span
 	at := (g*steps + t) * wire.size
 	switch wire.kind {
 	case counts:
@@ -391,6 +401,10 @@ func (r *run) slice(dst []float32, w, g, t, lo, hi int, f []float32) {
 func (r *run) fail(s *fireStep, g, t int, v []float32) {
 	at := slices.IndexFunc(v, func(u float32) bool { return u-u != 0 })
 	c := s.node.Shape.Channels()
+	sample, step := r.first+g, t+1
+	if r.state != nil {
+		sample, step = r.state.sample[g], r.state.done[g]+1
+	}
 	r.err = fmt.Errorf("node %q: membrane potential of sample %d, position %d, channel %d is %g at timestep %d: %w",
-		s.node.Name, r.first+g, at/c, at%c, v[at], t+1, ErrNotFinite)
+		s.node.Name, sample, at/c, at%c, v[at], step, ErrNotFinite)
 }

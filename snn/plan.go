@@ -48,6 +48,7 @@ type plan struct {
 	input   int
 	fires   []*fireStep
 	frees   [][]int // wires that nothing reads any more, per step
+	lasting []int   // analog wires that are read in every timestep or by the readout
 }
 
 func compile(g *graph.Graph, cfg *Config) (*plan, error) {
@@ -334,6 +335,15 @@ func (p *plan) findLastUses() {
 	for i, w := range p.wires {
 		if i != p.input && !w.mean && !w.readout && p.steps[i] != nil {
 			p.frees[last[i]] = append(p.frees[last[i]], i)
+		}
+	}
+	for i, w := range p.wires {
+		lasts := w.mean
+		for k, s := range p.steps {
+			lasts = lasts || (p.wires[k].kind != analog && slices.Contains(reads(s), i))
+		}
+		if w.kind == analog && lasts {
+			p.lasting = append(p.lasting, i)
 		}
 	}
 }

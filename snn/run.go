@@ -15,6 +15,8 @@ type run struct {
 	net     *Network
 	pool    *parallel.Pool // for the inside of a layer; nil when groups run in parallel
 	samples int
+	span    int         // timesteps that wires hold: all, or 1 where state is kept
+	state   *state      // what lives from one timestep to the next (RunSteps); nil: nothing
 	first   int         // index of the group's first sample in the batch
 	floats  [][]float32 // per wire: analog and current wires
 	bytes   [][]uint8   // per wire: counts
@@ -26,6 +28,7 @@ type run struct {
 
 	elapsed []time.Duration // per step, over all groups of the run
 
+	slots      state // what state points to
 	freeFloats [][]float32
 	freeBytes  [][]uint8
 	scratch    scratch
@@ -54,7 +57,7 @@ func (n *Network) newRun() *run {
 
 // begin prepares the run for x, which holds the group's samples.
 func (r *run) begin(first, samples int, x []float32, pool *parallel.Pool) {
-	r.first, r.samples, r.pool, r.err = first, samples, pool, nil
+	r.first, r.samples, r.span, r.state, r.pool, r.err = first, samples, r.net.cfg.Timesteps, nil, pool, nil
 	for i := range r.layers {
 		r.layers[i].reset(samples)
 	}
@@ -67,14 +70,17 @@ func (r *run) begin(first, samples int, x []float32, pool *parallel.Pool) {
 func (r *run) steps(lo, hi int) {
 	p := r.net.plan
 	for i := lo; i < hi && r.err == nil; i++ {
-		if p.steps[i] == nil || p.wires[i].readout {
-			continue
+		if p.steps[i] != nil && !p.wires[i].readout {
+			r.step(i)
 		}
-		begin := time.Now()
-		p.steps[i].run(r)
-		r.elapsed[i] += time.Since(begin)
-		r.release(i)
 	}
+}
+
+func (r *run) step(i int) {
+	begin := time.Now()
+	r.net.plan.steps[i].run(r)
+	r.elapsed[i] += time.Since(begin)
+	r.release(i)
 }
 
 func (r *run) release(at int) {
@@ -82,7 +88,9 @@ func (r *run) release(at int) {
 		return
 	}
 	for _, i := range r.net.plan.frees[at] {
-		r.free(i)
+		if r.state == nil || r.net.plan.wires[i].kind != analog {
+			r.free(i)
+		}
 	}
 }
 
@@ -144,7 +152,7 @@ func grow[E any](buf *[]E, n int) []E {
 // overTime returns wire w as floats [sample][timestep][value], in scratch
 // memory number k unless it is stored that way.
 func (r *run) overTime(w, k int) []float32 {
-	wire, steps := r.net.plan.wires[w], r.net.cfg.Timesteps
+	wire, steps := r.net.plan.wires[w], r.span
 	if wire.kind == current {
 		return r.floats[w]
 	}
@@ -192,7 +200,7 @@ func (s *currentStep) run(r *run) {
 	for i, w := range s.in {
 		in[i] = r.overTime(w, i)
 	}
-	k := r.samples * r.net.cfg.Timesteps
+	k := r.samples * r.span
 	s.fn(r.pool, k, in, r.newFloats(s.out, k*r.net.plan.wires[s.out].size))
 }
 
@@ -204,7 +212,7 @@ type eventStep struct {
 
 func (s *eventStep) run(r *run) {
 	p := r.net.plan
-	total, in, size := r.samples*r.net.cfg.Timesteps, p.wires[s.in].size, p.wires[s.out].size
+	total, in, size := r.samples*r.span, p.wires[s.in].size, p.wires[s.out].size
 	out := r.newFloats(s.out, total*size)
 	most := s.conv.eventFrames(total)
 	for lo := 0; lo < total; lo += most {
@@ -226,7 +234,7 @@ func (s *countStep) run(r *run) {
 		in[i] = r.bytes[w]
 	}
 	p := r.net.plan
-	out := r.newBytes(s.out, r.samples*r.net.cfg.Timesteps*p.wires[s.out].size)
+	out := r.newBytes(s.out, r.samples*r.span*p.wires[s.out].size)
 	s.fn(r, in, out)
 	if isTimedMaxPool(p.wires[s.out]) {
 		r.countOperations(s.out, out)
@@ -255,9 +263,9 @@ func (p *plan) newCountStep(n *graph.Node, cfg *Config) (step, error) {
 			}
 		}
 	case *graph.MaxPool2D:
-		s.fn = maxPoolCounts(poolShape(n, op.Kernel, op.Stride, op.Pad), cfg)
+		s.fn = maxPoolCounts(s.out, poolShape(n, op.Kernel, op.Stride, op.Pad), cfg)
 	case *graph.GlobalMaxPool:
-		s.fn = maxPoolCounts(kernel.PoolShape{N: 1, H: h, W: w, C: c, KH: h, KW: w, StrideH: 1, StrideW: 1, OutH: 1, OutW: 1}, cfg)
+		s.fn = maxPoolCounts(s.out, kernel.PoolShape{N: 1, H: h, W: w, C: c, KH: h, KW: w, StrideH: 1, StrideW: 1, OutH: 1, OutW: 1}, cfg)
 	default:
 		return nil, fmt.Errorf("node %q: a %s cannot run on spike counts", n.Name, n.Kind())
 	}
@@ -279,14 +287,18 @@ func nearestSource(h, w, oh, ow int) []int {
 	return from
 }
 
-func maxPoolCounts(s kernel.PoolShape, cfg *Config) func(*run, [][]uint8, []uint8) {
+// maxPoolCounts pools the counts that go to the given wire.
+func maxPoolCounts(wire int, s kernel.PoolShape, cfg *Config) func(*run, [][]uint8, []uint8) {
 	in, out := s.H*s.W*s.C, s.OutH*s.OutW*s.C
 	return func(r *run, x [][]uint8, y []uint8) {
 		cum, top := grow(&r.scratch.cum, in), grow(&r.scratch.top, out)
-		for i := range r.samples * cfg.Timesteps {
-			if i%cfg.Timesteps == 0 || cfg.MaxPool == MaxPoolPerStep {
+		for i := range r.samples * r.span {
+			switch {
+			case cfg.MaxPool == MaxPoolPerStep || (r.state == nil && i%r.span == 0):
 				clear(cum)
 				clear(top)
+			case r.state != nil:
+				cum, top = r.state.maxima(wire, i, in, out)
 			}
 			kernel.MaxPoolCounts(nil, s, cum, top, x[0][i*in:(i+1)*in], y[i*out:(i+1)*out])
 		}
@@ -318,6 +330,12 @@ func (r *run) logits(lo, hi int, out []float32) {
 			r.average(i, lo, hi)
 		}
 	}
+	r.readOut(out)
+}
+
+// readOut evaluates what lies behind the last neurons on the means.
+func (r *run) readOut(out []float32) {
+	p := r.net.plan
 	for _, i := range p.readout {
 		p.steps[i].run(r)
 	}
@@ -327,7 +345,7 @@ func (r *run) logits(lo, hi int, out []float32) {
 
 // average sets the mean of a wire over the timesteps lo..hi-1.
 func (r *run) average(i, lo, hi int) {
-	w, steps := r.net.plan.wires[i], r.net.cfg.Timesteps
+	w, steps := r.net.plan.wires[i], r.span
 	mean := grow(&r.means[i], r.samples*w.size)
 	if w.kind == analog {
 		copy(mean, r.floats[i])

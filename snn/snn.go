@@ -198,28 +198,42 @@ type group struct {
 const maxGroup = 4
 
 func (n *Network) group(x *tensor.Tensor, pool *parallel.Pool) ([]group, error) {
+	if err := n.check(x); err != nil {
+		return nil, err
+	}
+	samples := x.Shape[0]
+	return n.cut(x, max(1, min(maxGroup, samples/(2*pool.Workers())))), nil
+}
+
+// check refuses what is no batch of inputs.
+func (n *Network) check(x *tensor.Tensor) error {
 	in := n.plan.wires[n.plan.input]
 	if x == nil || len(x.Shape) == 0 || !slices.Equal(x.Shape[1:], []int(in.node.Shape)) {
 		var shape []int
 		if x != nil {
 			shape = x.Shape
 		}
-		return nil, fmt.Errorf("input of shape %v, want [N %v]: %w", shape, in.node.Shape, tensor.ErrShape)
+		return fmt.Errorf("input of shape %v, want [N %v]: %w", shape, in.node.Shape, tensor.ErrShape)
 	}
 	samples := x.Shape[0]
 	if samples < 0 || len(x.Data) != samples*in.size {
-		return nil, fmt.Errorf("input of shape %v holds %d values: %w", x.Shape, len(x.Data), tensor.ErrShape)
+		return fmt.Errorf("input of shape %v holds %d values: %w", x.Shape, len(x.Data), tensor.ErrShape)
 	}
 	if i := x.FirstNonFinite(); i >= 0 {
-		return nil, fmt.Errorf("input of sample %d holds %g: %w", i/in.size, x.Data[i], ErrNotFinite)
+		return fmt.Errorf("input of sample %d holds %g: %w", i/in.size, x.Data[i], ErrNotFinite)
 	}
-	size := max(1, min(maxGroup, samples/(2*pool.Workers())))
+	return nil
+}
+
+// cut makes groups of at most size samples.
+func (n *Network) cut(x *tensor.Tensor, size int) []group {
+	in, samples := n.plan.wires[n.plan.input], x.Shape[0]
 	var groups []group
 	for lo := 0; lo < samples; lo += size {
 		hi := min(lo+size, samples)
 		groups = append(groups, group{lo, hi, x.Data[lo*in.size : hi*in.size]})
 	}
-	return groups, nil
+	return groups
 }
 
 func (n *Network) allocateTrace(res *Result, samples int) {

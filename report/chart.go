@@ -16,8 +16,10 @@ import (
 // A Chart names one of the plots.
 type Chart string
 
-// The plots. ChartClose is ChartAccuracy near the ANN; the last four show the
-// layers of the highlighted entry.
+// The plots. ChartClose is ChartAccuracy near the ANN; ChartSpikes to
+// ChartLayers show the layers of the highlighted entry. The others show the
+// stages of the method: of the highlighted entry, or, where it lacks the stage,
+// of the entry Highlight would pick among those that have it.
 const (
 	ChartAccuracy   Chart = "accuracy"
 	ChartClose      Chart = "accuracy-close"
@@ -27,11 +29,17 @@ const (
 	ChartDensity    Chart = "density"
 	ChartThresholds Chart = "thresholds"
 	ChartLayers     Chart = "layer-energy"
+	ChartSearch     Chart = "search"
+	ChartLimits     Chart = "burst-limits"
+	ChartRatios     Chart = "threshold-ratios"
+	ChartExits      Chart = "exits"
+	ChartExitCurve  Chart = "exit-curve"
 )
 
 // Charts lists all plots in the order of the page.
 func Charts() []Chart {
-	return []Chart{ChartAccuracy, ChartClose, ChartEnergy, ChartTradeoff, ChartSpikes, ChartDensity, ChartThresholds, ChartLayers}
+	return []Chart{ChartAccuracy, ChartClose, ChartEnergy, ChartTradeoff, ChartSpikes, ChartDensity, ChartThresholds, ChartLayers,
+		ChartSearch, ChartLimits, ChartRatios, ChartExits, ChartExitCurve}
 }
 
 // A drawing is a plot with what its form on a page needs.
@@ -46,16 +54,17 @@ type drawing struct {
 	hits          []hit
 }
 
-// A legendItem names one curve, or one of the ANN's marks.
+// A legendItem names one curve, or one of the marks in ink.
 type legendItem struct {
 	label string
 	index int
 }
 
-// Indices of the ANN's marks.
+// Indices of the marks in ink: the ANN's, and what a plot compares with.
 const (
 	annLine   = -1 // dashed
 	annSquare = -2 // hollow
+	ringMark  = -3 // around a point
 )
 
 // A hit is a point that says something when pointed at.
@@ -124,6 +133,14 @@ func (d *data) draw(c Chart) (*drawing, error) {
 		return d.thresholds()
 	case ChartLayers:
 		return d.layerEnergy()
+	case ChartSearch:
+		return d.search()
+	case ChartLimits, ChartRatios:
+		return d.choices(c)
+	case ChartExits:
+		return d.exits()
+	case ChartExitCurve:
+		return d.exitCurve()
 	}
 	return nil, fmt.Errorf("chart %q: want one of %v", c, Charts())
 }

@@ -55,9 +55,11 @@ func shorten(s string, n int) string {
 }
 
 // chosenCurve returns the highlighted entry's curve.
-func (d *data) chosenCurve() *curve {
+func (d *data) chosenCurve() *curve { return d.curveOf(d.of, d.chosen) }
+
+func (d *data) curveOf(r *Result, s *SNN) *curve {
 	for i := range d.curves {
-		if d.curves[i].result == d.of && d.curves[i].points[0].Name == d.chosen.Name {
+		if d.curves[i].result == r && d.curves[i].points[0].Name == s.Name {
 			return &d.curves[i]
 		}
 	}
@@ -282,7 +284,8 @@ func (d *data) layerEnergy() (*drawing, error) {
 	if err := g.bars(values, own.index, others, high/scale); err != nil {
 		return nil, err
 	}
-	g.caption = "Arithmetic of each layer. Where the bar passes the square, the spiking layer costs more than the ANN's." + cut
+	g.caption = "Bars: the arithmetic that a layer's spikes cause where they arrive, and that of its own current where that is analog. " +
+		"Squares: the layers of the ANN where those operations happen, each in one row. Where the bar passes the square, the ANN does them for less." + cut
 	g.alt = fmt.Sprintf("Energy by layer of %s at T = %d: %s.", own.label, d.chosen.Timesteps, strings.Join(said, "; "))
 	return g, nil
 }

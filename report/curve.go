@@ -82,7 +82,13 @@ func resultLabel(results []Result, i int) string {
 // one of the best metric. It returns indices of the result and of its entry;
 // ok is false when there is none.
 func Highlight(results []Result, o Options) (result, entry int, ok bool) {
-	named := o.Setting != "" || o.Timesteps != 0
+	return pick(results, func(s *SNN) bool {
+		return (o.Setting == "" || s.Name == o.Setting) && (o.Timesteps == 0 || s.Timesteps == o.Timesteps)
+	})
+}
+
+// pick is Highlight's choice among the entries to keep.
+func pick(results []Result, keep func(*SNN) bool) (result, entry int, ok bool) {
 	better := func(a, b *SNN, ra, rb *Result) bool {
 		_, va, _ := a.Primary()
 		_, vb, _ := b.Primary()
@@ -102,7 +108,7 @@ func Highlight(results []Result, o Options) (result, entry int, ok bool) {
 	for i := range results {
 		for j := range results[i].SNN {
 			s := &results[i].SNN[j]
-			if named && (o.Setting != "" && s.Name != o.Setting || o.Timesteps != 0 && s.Timesteps != o.Timesteps) {
+			if !keep(s) {
 				continue
 			}
 			if !ok || better(s, &results[result].SNN[entry], &results[i], &results[result]) {

@@ -39,6 +39,8 @@ type page struct {
 	Glance    *glance
 	Runs      table
 	Chosen    *table
+	Choices   *table // of the method's stages
+	Tables    []fold // behind the choices
 	Details   []fold
 	LeftOut   int
 	Sources   []source
@@ -83,6 +85,8 @@ type cell struct {
 	Sort string // empty: sort by the text
 	Chip template.HTML
 	Mark string // read out and shown behind the text
+	// Class is the cell's style; not for the first cell of a row.
+	Class string
 }
 
 // A fold is a group of tables that opens on demand.
@@ -169,6 +173,7 @@ func newPage(results []Result, o Options) (*page, error) {
 	}
 	p.Glance = d.glance()
 	p.Runs = d.runs()
+	p.addChoices(d)
 	p.addLayers(d)
 	for i := range results {
 		p.Sources = append(p.Sources, provenance(results, i))
@@ -183,6 +188,7 @@ func (p *page) addFigures(d *data) error {
 	}{
 		{"Accuracy and energy", []Chart{ChartAccuracy, ChartClose, ChartEnergy, ChartTradeoff}},
 		{"Inside the network", []Chart{ChartSpikes, ChartDensity, ChartThresholds, ChartLayers}},
+		{"Search, compression and early exits", []Chart{ChartSearch, ChartLimits, ChartRatios, ChartExits, ChartExitCurve}},
 	}
 	for _, g := range groups {
 		group := figureGroup{Heading: g.heading}
@@ -232,6 +238,9 @@ func (d *data) lead() []string {
 		out = append(out, fmt.Sprintf("Its arithmetic costs %s per sample, %s times what the ANN's costs; memory traffic is not included.",
 			energy(s.EnergyPJ), significant(s.EnergyRatio)))
 	}
+	if s.AvgTimesteps < float64(s.Timesteps) {
+		out = append(out, fmt.Sprintf("A sample is answered after %s of %d timesteps on average.", steps(s.AvgTimesteps), s.Timesteps))
+	}
 	if ok && annOK && s.AccuracySE != nil && d.of.ANN.AccuracySE != nil {
 		noise := math.Hypot(*s.AccuracySE, *d.of.ANN.AccuracySE)
 		if math.Abs(v-ann) < 2*noise {
@@ -270,6 +279,9 @@ func (d *data) cards() []card {
 	if s.EnergyRatio > 0 {
 		out = append(out, card{"Energy against ANN", significant(s.EnergyRatio) + " ×",
 			fmt.Sprintf("%s against %s per sample", energy(s.EnergyPJ), energy(r.ANN.EnergyPJ))})
+	}
+	if s.AvgTimesteps < float64(s.Timesteps) {
+		out = append(out, card{"Mean timesteps", steps(s.AvgTimesteps), fmt.Sprintf("of %d: certain samples leave early", s.Timesteps)})
 	}
 	if n := s.Neurons(); n > 0 {
 		out = append(out, card{"Spikes per neuron", significant(s.Spikes / float64(n)),
@@ -466,7 +478,8 @@ func (p *page) addLayers(d *data) {
 }
 
 func layerCells(s *SNN, title string) table {
-	t := table{Caption: "Layers of " + title + "; means per sample.", Head: slices.Clone(layerColumns)}
+	t := table{Caption: "Layers of " + title + `; means per sample. A row's SOPs and energy are what the layer's spikes cause where they arrive; ` +
+		"MACs stand where the layer's own current is analog. The ANN's columns are of its layers where those operations happen, each in one row.", Head: slices.Clone(layerColumns)}
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) } // enough to sort by
 	raw := func(l *Layer) []string {
 		return []string{"", "", "", number(float64(l.Neurons)), number(float64(l.MaxSpike)), number(l.ThresholdMean), number(l.ThresholdMin),

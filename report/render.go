@@ -62,6 +62,8 @@ func chip(index int) template.HTML {
 	switch index {
 	case annSquare:
 		return `<svg class="chip" viewBox="0 0 28 12" aria-hidden="true"><rect x="10.4" y="2.4" width="7.2" height="7.2" stroke="var(--ink)" stroke-width="1.3"/></svg>`
+	case ringMark:
+		return `<svg class="chip" viewBox="0 0 28 12" aria-hidden="true"><circle cx="14" cy="6" r="5" stroke="var(--ink)" stroke-width="1.1"/></svg>`
 	case annLine:
 		return `<svg class="chip" viewBox="0 0 28 12" aria-hidden="true"><path d="M1 6H27" stroke="var(--ink)" stroke-width="1.4" stroke-dasharray="4 4"/></svg>`
 	}
@@ -125,6 +127,9 @@ func legendSample(c draw.Canvas, at vg.Point, index int) {
 	switch index {
 	case annSquare:
 		c.DrawGlyph(draw.GlyphStyle{Color: ink, Radius: 3.4, Shape: hollow{sides: 4}}, vg.Point{X: at.X + 14, Y: at.Y})
+		return
+	case ringMark:
+		c.DrawGlyph(draw.GlyphStyle{Color: ink, Radius: 5, Shape: ring{}}, vg.Point{X: at.X + 14, Y: at.Y})
 		return
 	case annLine:
 		c.StrokeLine2(draw.LineStyle{Color: ink, Width: 1.2, Dashes: annDashes}, at.X, at.Y, at.X+28, at.Y)

@@ -63,15 +63,23 @@ func sample() Result {
 				row := Layer{
 					Name: l.name, Op: "relu", Shape: l.shape, Neurons: l.neurons, MaxSpike: set.limit,
 					ThresholdMean: (0.4 + 0.3*float64(i)) / float64(set.limit), Spikes: float64(l.neurons) * rate * steps,
-					Density: min(1, rate*0.8), ANNMACs: l.macs, ANNEnergyPJ: 4.6 * float64(l.macs),
+					Density: min(1, rate*0.8),
 				}
 				row.ThresholdMin, row.ThresholdMax = row.ThresholdMean*0.4, row.ThresholdMean*2.1
 				row.Events = row.Density * float64(l.neurons) * steps
+				// A row has what its spikes cause in the layer behind it, the first
+				// one its analog current too.
+				row.ANNMACs = 640
+				if i+1 < len(layers) {
+					row.SOPs, row.ANNMACs = float64(layers[i+1].macs)*rate*steps, layers[i+1].macs
+				} else {
+					row.SOPs = 250 * steps * scale
+				}
 				if i == 0 {
 					row.MACs = 112896
-				} else {
-					row.SOPs = float64(l.macs) * layers[i-1].rate * scale * steps
+					row.ANNMACs += l.macs
 				}
+				row.ANNEnergyPJ = 4.6 * float64(row.ANNMACs)
 				row.EnergyPJ = 4.6*row.MACs + 0.9*row.SOPs
 				s.Layers = append(s.Layers, row)
 				s.Spikes += row.Spikes
@@ -79,15 +87,73 @@ func sample() Result {
 				s.SOPs += row.SOPs
 				s.EnergyPJ += row.EnergyPJ
 			}
-			readout := Layer{Name: "classifier", Op: "linear", Shape: []int{10}, SOPs: 250 * steps * scale, EnergyPJ: 225 * steps * scale,
-				ANNMACs: 640, ANNEnergyPJ: 4.6 * 640}
-			s.Layers = append(s.Layers, readout)
-			s.SOPs += readout.SOPs
-			s.EnergyPJ += readout.EnergyPJ
 			s.Density = s.Events / (31360 * steps)
 			r.SNN = append(r.SNN, s)
 		}
 	}
+	r.Derive()
+	return r
+}
+
+// sampleMethod returns sample with one more setting in front that went through
+// all stages of the method.
+func sampleMethod() Result {
+	r := sample()
+	var base SNN
+	for _, s := range r.SNN {
+		if s.Name == "burst-light" && s.Timesteps == 8 {
+			base = s
+		}
+	}
+	full := base
+	full.Name, full.Layers = "adafire", nil
+	for _, l := range base.Layers {
+		for _, v := range []*float64{&l.Spikes, &l.Events, &l.Density, &l.SOPs, &l.EnergyPJ} {
+			*v *= 0.4
+		}
+		full.Layers = append(full.Layers, l)
+	}
+	full.Spikes, full.Events, full.Density, full.SOPs, full.EnergyPJ = 0.4*base.Spikes, 0.4*base.Events, 0.4*base.Density, 0.4*base.SOPs, 0.4*base.EnergyPJ
+	full.MaxSpike = []int{8, 4, 4, 2, 2}
+	search := &Search{BudgetRatio: 0.95, CostUnit: "sops", Metric: "kl", Samples: 1024, Chosen: full.MaxSpike, Guard: "searched",
+		Measured: &Estimate{6.21e6, 0.0021}, Uniform: &Uniform{4, Estimate{6.55e6, 0.0026}}}
+	for k := range 8 {
+		search.Candidates = append(search.Candidates, k+1)
+	}
+	ssc := &SSC{Ratio: 1.2, CostUnit: "sops", Metric: "kl", Chosen: []float64{1, 1.5, 1, 2.5, 3}, Measured: &Change{Estimate{6.21e6, 0.0021}, Estimate{3.9e6, 0.0048}}}
+	for k := range 19 {
+		ssc.Candidates = append(ssc.Candidates, 1+float64(k)/2)
+	}
+	for l := range 5 {
+		weight := 1 / float64(l+1)
+		var sense, cost, raised, saved []float64
+		for k := range 8 {
+			sense, cost = append(sense, 0.002+weight*0.05/float64((k+1)*(k+1))), append(cost, weight*1e6*math.Pow(float64(k+1), 0.8))
+		}
+		for k := range 19 {
+			raised, saved = append(raised, 0.002*(1+weight*float64(k*k)/8)), append(saved, weight*2e6/math.Sqrt(1+float64(k)))
+		}
+		search.Sensitivity, search.Cost = append(search.Sensitivity, sense), append(search.Cost, cost)
+		ssc.Sensitivity, ssc.Cost = append(ssc.Sensitivity, raised), append(ssc.Cost, saved)
+	}
+	search.Budget = 0.95 * search.uniform(3).Cost
+	for i := range 24 {
+		f := float64(i) / 23
+		search.Frontier = append(search.Frontier, [2]float64{2.5e6 + f*(search.Budget-2.5e6), 0.14*math.Pow(0.1, 1.1*f) + 0.01})
+	}
+	iat := &IAT{Policy: "target", Score: "entropy", Risk: 0.005, Thresholds: []float64{1, 0.98, 0.97, 0.95, 0.94, 0.94, 0.93, 0.93},
+		Exits:         []int{0, 620, 790, 310, 120, 60, 40, 60},
+		FixedAccuracy: []float64{0.942, 0.974, 0.982, 0.985, 0.9862, 0.9868, 0.987, 0.9872}}
+	for _, risk := range []float64{0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05} {
+		iat.Curve = append(iat.Curve, ExitPoint{Setting: risk, Accuracy: 0.9872 - 0.3*risk, AvgTimesteps: 5.2 - 12*math.Sqrt(risk), EnergyPJ: 1e6})
+	}
+	for _, floor := range []float64{0.6, 0.7, 0.8, 0.9} {
+		iat.Curve = append(iat.Curve, ExitPoint{Policy: "paper", Setting: floor, Accuracy: 0.975 + 0.013*floor, AvgTimesteps: 1.5 + 3*floor*floor})
+	}
+	full.Search, full.SSC, full.IAT = search, ssc, iat
+	full.AvgTimesteps, _ = iat.meanExit()
+	full.Accuracy = new(0.9868)
+	r.SNN = append([]SNN{full}, r.SNN...)
 	r.Derive()
 	return r
 }

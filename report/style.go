@@ -174,6 +174,21 @@ func (linearTicks) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
+// wholeTicks returns linearTicks at whole numbers only.
+type wholeTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (wholeTicks) Ticks(low, high float64) []plot.Tick {
+	if high-low > 7 {
+		return linearTicks{}.Ticks(low, high)
+	}
+	var ticks []plot.Tick
+	for v := math.Ceil(low); v <= high; v++ {
+		ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', 0, 64)})
+	}
+	return ticks
+}
+
 // logTicks returns ticks at 1, 2 and 5 times powers of ten, fewer where the
 // range is wide and more where it is narrow.
 type logTicks struct{}

@@ -69,7 +69,7 @@ func TestCSV(t *testing.T) {
 	for name, test := range map[string]struct {
 		text *bytes.Buffer
 		rows int
-	}{"runs": {&runs, 2 * (1 + len(r.SNN))}, "layers": {&layers, 6 * len(r.SNN)}} {
+	}{"runs": {&runs, 2 * (1 + len(r.SNN))}, "layers": {&layers, 5 * len(r.SNN)}} {
 		rows, err := csv.NewReader(test.text).ReadAll() // checks that all lines are of one length
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -27,6 +27,9 @@ func (d *data) terms() []term {
 		{"Multiply-accumulates (MACs)",
 			"The ANN's operations. In the SNN only what comes before the first neuron: the input is analog and constant, so it is computed once per sample.",
 			"In small networks this first layer can dominate the SNN's energy; more timesteps then look cheap."},
+		{"Rows of the layer table",
+			"A row holds the operations that a layer's spikes cause where they arrive, or, where the layer's own current is analog, that current's MACs as well. The ANN's figures beside it are of the ANN's layers where these operations happen; each of them stands in one row.",
+			"A row is therefore not the work of computing that layer: a layer that fires a lot makes the layers behind it expensive, and the cost shows in the row of the one that fires. Where several layers feed one, the first row has all of the ANN's operations and the ratio of single rows says little."},
 		{"Energy",
 			"MACs and SOPs times constants of a 45 nm process (Horowitz, ISSCC 2014), " + EnergyNote + ".",
 			"It is a model of arithmetic, not a measurement. In real chips moving data usually costs more than computing with it, for both networks. Use the ratio to compare settings, not to size a battery."},
@@ -40,6 +43,21 @@ func (d *data) terms() []term {
 			"Without training, biases (or more) are adjusted on some training samples so that the SNN's mean activations match the ANN's.",
 			"It helps most where T times the burst limit is small; with many steps there is nothing left to correct."},
 	}
+	if d.has(hasSearch) {
+		out = append(out, term{"Burst-limit search",
+			"Every layer gets its own burst limit. For each layer and candidate the tables hold what the limit costs and how far the outputs move from the ANN's (sensitivity); of all combinations within the budget, the one of the least summed sensitivity is taken, found exactly.",
+			"The sums assume that layers do not influence each other. They do, so the measured figures decide: on small networks a search need not beat one limit for all layers, which is why both are measured before one is kept."})
+	}
+	if d.has(hasSSC) {
+		out = append(out, term{"Spike compression (threshold ratios)",
+			"After calibration, thresholds are raised where the outputs suffer least: the summed cost is made as low as possible while the summed sensitivity stays within the given ratio.",
+			"The ratio bounds a sum of single-layer figures. The whole network can move further from the ANN than the ratio says; compare the measured sensitivity and the accuracy."})
+	}
+	if d.has(hasIAT) {
+		out = append(out, term{"Early exits and mean timesteps",
+			"After each timestep a score says how certain the network is; a sample whose score exceeds the timestep's threshold leaves with the answer it has. Spikes and energy are counted up to each sample's exit. Thresholds come from training samples, never from the test data.",
+			"A low mean hides the slowest samples: the longest wait is still T. Training samples look more certain than new ones, so a stated risk can be passed somewhat on test data. If the setting was picked from the curve shown, its accuracy is a little too good."})
+	}
 	for i := range d.results {
 		for j := range d.results[i].SNN {
 			if d.results[i].SNN[j].Profile == "reference" {
@@ -50,4 +68,10 @@ func (d *data) terms() []term {
 		}
 	}
 	return out
+}
+
+// has reports whether any entry fulfils f.
+func (d *data) has(f func(*SNN) bool) bool {
+	_, _, ok := pick(d.results, f)
+	return ok
 }

@@ -56,19 +56,15 @@ func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error)
 	}
 	cfg.Timesteps, cfg.MaxSpike, cfg.Calibration = timesteps, c.maxSpike, c.calib
 	cfg.Threshold, cfg.ChannelWise, cfg.Readout = c.threshold, c.channel, c.readout
-	if s.Changed("calib-samples") {
-		cfg.Samples = c.samples
-		cfg.BiasSamples = min(cfg.BiasSamples, c.samples)
-	}
+	resolve(s, "calib-samples", &cfg.Samples, &c.samples)
+	cfg.BiasSamples = min(cfg.BiasSamples, cfg.Samples)
+	resolve(s, "max-pool", (*string)(&cfg.MaxPool), &c.maxPool)
+	resolve(s, "shift", (*string)(&cfg.Shift), &c.shift)
 	if s.Changed("shift") {
-		cfg.Shift = snn.Shift(c.shift)
 		cfg.Objective = convert.ObjectiveRound
 		if cfg.Shift == snn.ShiftNone || c.profile == convert.ProfileReference {
 			cfg.Objective = convert.ObjectiveFloor // the search models the neuron that runs
 		}
-	}
-	if s.Changed("max-pool") {
-		cfg.MaxPool = snn.MaxPool(c.maxPool)
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, s.Usagef("%v", err)

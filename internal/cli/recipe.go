@@ -45,7 +45,8 @@ type trainFlags struct {
 	weightDecay float64
 	opt         string
 	sched       string
-	warmup      int
+	warmup      float64
+	perStep     bool
 	smoothing   float64
 	mixup       float64
 	cutmix      float64
@@ -68,7 +69,8 @@ func (t *trainFlags) register(f *pflag.FlagSet) {
 	floatVar(f, &t.weightDecay, "weight-decay", 5e-4, 0, 10, "weight decay")
 	choiceVar(f, &t.opt, "opt", "sgd", []string{"sgd", "adamw"}, "optimiser")
 	choiceVar(f, &t.sched, "sched", "cosine", []string{"cosine", "step", "constant"}, "schedule of the learning rate")
-	intVar(f, &t.warmup, "warmup-epochs", 0, 0, 1<<20, "epochs of linear warm-up")
+	floatVar(f, &t.warmup, "warmup-epochs", 0, 0, 1<<20, "epochs of linear warm-up")
+	f.BoolVar(&t.perStep, "lr-per-step", false, "change the learning rate with every step, not every epoch")
 	floatVar(f, &t.smoothing, "smoothing", 0, 0, 0.99, "label smoothing")
 	floatVar(f, &t.mixup, "mixup", 0, 0, 100, "mixup alpha, 0 for none")
 	floatVar(f, &t.cutmix, "cutmix", 0, 0, 100, "cutmix alpha, 0 for none")
@@ -94,29 +96,22 @@ func (t *trainFlags) recipe(s *session, d *job.Data) (job.TrainOptions, error) {
 	if t.batchSize > 0 {
 		o.BatchSize = t.batchSize
 	}
+	t.arch, t.epochs, t.batchSize = arch, o.Config.Epochs, o.BatchSize
 	for _, v := range []struct {
-		flag string
-		to   *float64
-		from float64
+		flag     string
+		to, from *float64
 	}{
-		{"lr", &o.Config.LR, t.lr}, {"min-lr", &o.Config.Schedule.MinLR, t.minLR}, {"momentum", &o.Config.Momentum, t.momentum},
-		{"weight-decay", &o.Config.WeightDecay, t.weightDecay}, {"smoothing", &o.Config.Smoothing, t.smoothing},
-		{"mixup", &o.Mix.Mixup, t.mixup}, {"cutmix", &o.Mix.CutMix, t.cutmix},
-		{"clip-norm", &o.Config.ClipNorm, t.clip}, {"ema", &o.Config.EMA, t.ema},
+		{"lr", &o.Config.LR, &t.lr}, {"min-lr", &o.Config.Schedule.MinLR, &t.minLR}, {"momentum", &o.Config.Momentum, &t.momentum},
+		{"weight-decay", &o.Config.WeightDecay, &t.weightDecay}, {"smoothing", &o.Config.Smoothing, &t.smoothing},
+		{"mixup", &o.Mix.Mixup, &t.mixup}, {"cutmix", &o.Mix.CutMix, &t.cutmix},
+		{"clip-norm", &o.Config.ClipNorm, &t.clip}, {"ema", &o.Config.EMA, &t.ema},
+		{"warmup-epochs", &o.Config.Schedule.Warmup, &t.warmup},
 	} {
-		if s.Changed(v.flag) {
-			*v.to = v.from
-		}
+		resolve(s, v.flag, v.to, v.from)
 	}
-	if s.Changed("opt") {
-		o.Config.Optimiser = t.opt
-	}
-	if s.Changed("sched") {
-		o.Config.Schedule.Kind = t.sched
-	}
-	if s.Changed("warmup-epochs") {
-		o.Config.Schedule.Warmup = float64(t.warmup)
-	}
+	resolve(s, "opt", &o.Config.Optimiser, &t.opt)
+	resolve(s, "sched", &o.Config.Schedule.Kind, &t.sched)
+	resolve(s, "lr-per-step", &o.Config.Schedule.PerStep, &t.perStep)
 	if !t.augment {
 		o.Augment = dataset.Augment{}
 	}
@@ -126,6 +121,17 @@ func (t *trainFlags) recipe(s *session, d *job.Data) (job.TrainOptions, error) {
 		}
 	}
 	return o, nil
+}
+
+// resolve settles a setting that has a flag: what was given goes to the setting,
+// else the setting goes to the flag, so that the saved configuration holds what
+// was in force and not the flag's default.
+func resolve[T any](s *session, flag string, setting, value *T) {
+	if s.Changed(flag) {
+		*setting = *value
+	} else {
+		*value = *setting
+	}
 }
 
 // checkFits compares a network with a data set.

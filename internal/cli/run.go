@@ -86,7 +86,7 @@ config.yaml, with which "adafire run --config" repeats the run bit for bit.`,
 			return err
 		}
 		arch := o.Model.Arch
-		if model != "" && train.arch == "" {
+		if model != "" && !s.Changed("arch") {
 			arch = filepath.Base(model)
 		}
 		b := job.NewBench(d, g, arch, s.Pool, energy, s.Progress())
@@ -129,7 +129,7 @@ func (s *session) network(d *job.Data, o job.TrainOptions, dir, model string, tr
 	if err := checkFits(path, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
 		return nil, nil, err
 	}
-	if model == "" && train.arch != "" && !sameNetwork(g, o.Model) {
+	if model == "" && s.Changed("arch") && !sameNetwork(g, o.Model) {
 		return nil, nil, fmt.Errorf("%s: holds another network than --arch %s makes: choose another --out, or remove it to train again", path, train.arch)
 	}
 	return g, nil, nil

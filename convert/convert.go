@@ -58,16 +58,29 @@ func Convert(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{Graph: prepared, SNN: theta.Config, Dead: theta.Dead}
+	return Calibrate(ctx, pool, prepared, theta, x, cfg)
+}
+
+// Calibrate is what Convert does once thresholds are found: the calibration that
+// cfg asks for, on the first cfg.BiasSamples of x. g is a prepared graph.
+func Calibrate(ctx context.Context, pool *parallel.Pool, g *graph.Graph, theta *Neurons, x *tensor.Tensor, cfg Config) (*Result, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := checkSamples(x); err != nil {
+		return nil, err
+	}
+	res := &Result{Graph: g, SNN: theta.Config, Dead: theta.Dead}
 	x = first(x, cfg.BiasSamples)
+	var err error
 	switch cfg.Calibration {
 	case CalibrationLight:
-		res.Graph, res.Layers, err = LightCalibration(ctx, pool, prepared, res.Graph, res.SNN, x, cfg.Iterations)
+		res.Graph, res.Layers, err = LightCalibration(ctx, pool, g, res.Graph, res.SNN, x, cfg.Iterations)
 	case CalibrationPotential:
-		res.SNN, err = PotentialCalibration(ctx, pool, prepared, res.Graph, res.SNN, x, cfg.ClampStart)
+		res.SNN, err = PotentialCalibration(ctx, pool, g, res.Graph, res.SNN, x, cfg.ClampStart)
 	}
 	if err == nil && cfg.Readout {
-		res.Graph, err = correctReadout(ctx, pool, prepared, res.Graph, res.SNN, x)
+		res.Graph, err = correctReadout(ctx, pool, g, res.Graph, res.SNN, x)
 	}
 	if err != nil {
 		return nil, err
@@ -97,60 +110,103 @@ type Neurons struct {
 // the activations of the ANN on x (algorithms.md 3): pooled over all samples, or
 // batch by batch with an exponential average where cfg.Batches > 0.
 func Thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor.Tensor, cfg Config) (*Neurons, error) {
-	if err := cfg.Validate(); err != nil {
+	all, err := thresholds(ctx, pool, g, x, []Config{cfg})
+	if err != nil {
 		return nil, err
 	}
+	return all[0], nil
+}
+
+// LimitThresholds is Thresholds for several burst limits, each for all layers,
+// from one pass over the statistics: what a search needs, whose every choice is
+// put together from these (cfg.MaxSpike and cfg.MaxSpikes do not matter).
+func LimitThresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor.Tensor, cfg Config, limits []int) ([]*Neurons, error) {
+	cfgs := make([]Config, len(limits))
+	for i, k := range limits {
+		cfgs[i] = cfg
+		cfgs[i].MaxSpike, cfgs[i].MaxSpikes = k, nil
+	}
+	return thresholds(ctx, pool, g, x, cfgs)
+}
+
+// thresholds serves several settings that differ in their burst limits only.
+func thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *tensor.Tensor, cfgs []Config) ([]*Neurons, error) {
 	nodes := snn.Activations(g)
 	if len(nodes) == 0 {
 		return nil, fmt.Errorf("the network has no activation to replace by neurons")
 	}
-	if len(cfg.MaxSpikes) > 0 && len(cfg.MaxSpikes) != len(nodes) {
-		return nil, fmt.Errorf("%d burst limits for %d layers of neurons", len(cfg.MaxSpikes), len(nodes))
+	for _, cfg := range cfgs {
+		if err := cfg.Validate(); err != nil {
+			return nil, err
+		}
+		if len(cfg.MaxSpikes) > 0 && len(cfg.MaxSpikes) != len(nodes) {
+			return nil, fmt.Errorf("%d burst limits for %d layers of neurons", len(cfg.MaxSpikes), len(nodes))
+		}
 	}
 	if err := checkSamples(x); err != nil {
 		return nil, err
 	}
+	if len(cfgs) == 0 {
+		return nil, nil
+	}
+	average := make([][][]float32, len(cfgs))
+	for c := range average {
+		average[c] = make([][]float32, len(nodes))
+	}
 	batches := []*tensor.Tensor{x}
-	if cfg.Batches > 0 {
+	if cfg := cfgs[0]; cfg.Batches > 0 {
 		batches = batches[:0]
 		for lo := 0; lo < x.Shape[0] && len(batches) < cfg.Batches; lo += cfg.BatchSize {
 			batches = append(batches, x.Rows(lo, min(lo+cfg.BatchSize, x.Shape[0])))
 		}
 	}
-	average := make([][]float32, len(nodes))
 	for b, batch := range batches {
 		o, err := newObserver(g, pool, batch)
 		if err != nil {
 			return nil, err
 		}
-		o.first = b * cfg.BatchSize
-		all, err := o.collect(ctx, pool, &cfg)
+		o.first = b * cfgs[0].BatchSize
+		all, err := o.collect(ctx, pool, cfgs)
 		if err != nil {
 			return nil, err
 		}
-		for l, a := range all {
-			r := cfg.rule(l)
-			theta := r.thresholds(pool, a)
-			if b == 0 {
-				average[l] = theta
-				continue
+		for c, cfg := range cfgs {
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
-			average[l] = smooth(average[l], theta, cfg.Momentum)
+			for l, a := range all {
+				r := cfg.rule(l)
+				theta := r.thresholds(pool, a)
+				if b == 0 {
+					average[c][l] = theta
+					continue
+				}
+				average[c][l] = smooth(average[c][l], theta, cfg.Momentum)
+			}
 		}
 	}
-	out := &Neurons{Config: &snn.Config{Timesteps: cfg.Timesteps, Shift: cfg.Shift, MaxPool: cfg.MaxPool}, Dead: make(map[string][]int)}
-	for l, n := range nodes {
-		if dead := revive(average[l]); len(dead) > 0 {
-			out.Dead[n.Name] = dead
-		}
-		if n.Kind() == "relu6" && cfg.CapReLU6 {
-			for ch := range average[l] {
-				average[l][ch] = min(average[l][ch], 6/float32(cfg.maxSpike(l)))
-			}
-		}
-		out.Config.Layers = append(out.Config.Layers, snn.Layer{Node: n.Name, Threshold: average[l], MaxSpike: cfg.maxSpike(l)})
+	var out []*Neurons
+	for c, cfg := range cfgs {
+		out = append(out, cfg.neurons(nodes, average[c]))
 	}
 	return out, nil
+}
+
+// neurons makes layers of neurons from thresholds as found, per layer.
+func (c *Config) neurons(nodes []*graph.Node, theta [][]float32) *Neurons {
+	out := &Neurons{Config: &snn.Config{Timesteps: c.Timesteps, Shift: c.Shift, MaxPool: c.MaxPool}, Dead: make(map[string][]int)}
+	for l, n := range nodes {
+		if dead := revive(theta[l]); len(dead) > 0 {
+			out.Dead[n.Name] = dead
+		}
+		if n.Kind() == "relu6" && c.CapReLU6 {
+			for ch := range theta[l] {
+				theta[l][ch] = min(theta[l][ch], 6/float32(c.maxSpike(l)))
+			}
+		}
+		out.Config.Layers = append(out.Config.Layers, snn.Layer{Node: n.Name, Threshold: theta[l], MaxSpike: c.maxSpike(l)})
+	}
+	return out
 }
 
 // smooth is the authors' moving average over batches: the first batch as it is,

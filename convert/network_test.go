@@ -259,7 +259,7 @@ func TestStatisticsForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := o.collect(t.Context(), nil, &cfg)
+		all, err := o.collect(t.Context(), nil, []Config{cfg})
 		if err != nil {
 			t.Fatal(err)
 		}

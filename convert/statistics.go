@@ -158,8 +158,10 @@ func (o *observer) each(ctx context.Context, want func(layer int) bool, fn func(
 const channelBlock = 16
 
 // collect gathers what the thresholds of all layers need, in two passes over the
-// ANN: maxima, then values or histograms.
-func (o *observer) collect(ctx context.Context, pool *parallel.Pool, c *Config) ([]*activations, error) {
+// ANN: maxima, then values or histograms. The settings differ in their burst
+// limits only; the highest decides how fine the statistics are.
+func (o *observer) collect(ctx context.Context, pool *parallel.Pool, cfgs []Config) ([]*activations, error) {
+	c := &cfgs[0]
 	samples := o.x.Shape[0]
 	all := make([]*activations, len(o.nodes))
 	for i, n := range o.nodes {
@@ -182,7 +184,11 @@ func (o *observer) collect(ctx context.Context, pool *parallel.Pool, c *Config) 
 		if method == "max" {
 			continue
 		}
-		if a.total < exactBelow || (method == "mse" && c.Timesteps*c.maxSpike(i) > finestLevels) {
+		most := 0
+		for _, c := range cfgs {
+			most = max(most, c.maxSpike(i))
+		}
+		if a.total < exactBelow || (method == "mse" && c.Timesteps*most > finestLevels) {
 			a.values = make([][]float32, a.channels)
 		} else {
 			a.count = make([]uint32, a.channels*binCount)

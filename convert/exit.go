@@ -109,7 +109,7 @@ func doubt(score ExitScore, accumulate string, t int, logits []float32) float64 
 	if accumulate == AccumulateSum {
 		scale = float64(t)
 	}
-	best := argmax(logits)
+	best := topClass(logits)
 	top := scale * float64(logits[best])
 	var rest, second, weighted float64 // of exp(z - top), without the largest
 	for i, v := range logits {
@@ -131,8 +131,8 @@ func doubt(score ExitScore, accumulate string, t int, logits []float32) float64 
 	return (math.Log1p(rest) + weighted/(1+rest)) / math.Log(float64(len(logits)))
 }
 
-// argmax returns the first index of the largest value.
-func argmax(x []float32) int {
+// topClass returns the first index of the largest value.
+func topClass(x []float32) int {
 	best := 0
 	for i, v := range x {
 		if v > x[best] {

@@ -27,7 +27,7 @@ func courseOf(logits []float32, n, steps, classes int, labels []int, score ExitS
 				mean[k] = float32(sum[k] / float64(t+1))
 			}
 			c.Doubt = append(c.Doubt, doubt(score, accumulate, t+1, mean))
-			c.Prediction = append(c.Prediction, argmax(mean))
+			c.Prediction = append(c.Prediction, topClass(mean))
 			means = append(means, mean)
 		}
 	}

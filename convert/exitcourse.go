@@ -55,7 +55,7 @@ func (c *Course) Observe(ctx context.Context, pool *parallel.Pool, net *snn.Netw
 	}
 	_, err := net.RunSteps(ctx, pool, x, func(t int, logits []float32, sample int) bool {
 		at := before + sample*c.Timesteps + t - 1
-		c.Doubt[at], c.Prediction[at] = doubt(c.Score, c.Accumulate, t, logits), argmax(logits)
+		c.Doubt[at], c.Prediction[at] = doubt(c.Score, c.Accumulate, t, logits), topClass(logits)
 		return false
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot/plotter"
@@ -84,7 +85,7 @@ func (x *IAT) policyText() string {
 	case "target":
 		return fmt.Sprintf("policy target: at most %s of the exits may disagree with the answer after all timesteps", share(x.Risk))
 	case "paper":
-		return fmt.Sprintf("policy paper: from the floor %s up, higher where training samples are more certain", significant(x.Floor))
+		return fmt.Sprintf("policy paper: from the floor %s up, higher where training samples are more certain", trimmed(x.Floor))
 	}
 	return "policy " + x.Policy
 }
@@ -107,7 +108,7 @@ func (d *data) exitCurve() (*drawing, error) {
 	for _, v := range x.FixedAccuracy {
 		widen(&worst, &best, 100*v)
 	}
-	low := max(worst, best-5)
+	low := max(worst, best-3)
 	if s.Accuracy != nil {
 		widen(&low, &best, 100**s.Accuracy)
 	}
@@ -156,7 +157,7 @@ func (d *data) exitCurve() (*drawing, error) {
 			if at.Y < p.Y.Min {
 				below++
 			}
-			text := fmt.Sprintf("%s, %s %s\n%s timesteps on average\naccuracy %s", policy, settingName(policy), significant(q.Setting), steps(q.AvgTimesteps), percent(q.Accuracy))
+			text := fmt.Sprintf("%s, %s %s\n%s timesteps on average\naccuracy %s", policy, settingName(policy), trimmed(q.Setting), steps(q.AvgTimesteps), percent(q.Accuracy))
 			if q.EnergyPJ > 0 {
 				text += "\nenergy " + energy(q.EnergyPJ)
 			}
@@ -166,7 +167,7 @@ func (d *data) exitCurve() (*drawing, error) {
 		if err := addCurve(p, own.index+k, xys); err != nil {
 			return nil, err
 		}
-		g.legend = append(g.legend, legendItem{fmt.Sprintf("early exits, policy %s, %s %s to %s", policy, settingName(policy), significant(lowest), significant(highest)), own.index + k})
+		g.legend = append(g.legend, legendItem{fmt.Sprintf("early exits, policy %s, %s %s to %s", policy, settingName(policy), trimmed(lowest), trimmed(highest)), own.index + k})
 		said = append(said, fmt.Sprintf("policy %s: %.2f %% at %s to %.2f %% at %s mean timesteps", policy, xys[0].Y, steps(xys[0].X), xys[len(xys)-1].Y, steps(xys[len(xys)-1].X)))
 	}
 	if len(fixedAt) > 0 {
@@ -181,7 +182,7 @@ func (d *data) exitCurve() (*drawing, error) {
 	}
 	g.caption = "Up and to the left is better. Each point is one strictness of the exit rule; where the curve lies above the squares, choosing per sample beats stopping all samples early."
 	if below > 0 {
-		g.caption += fmt.Sprintf(" Below the plot: %d points.", below)
+		g.caption += " Points below the plot: " + strconv.Itoa(below) + "."
 	}
 	g.alt = fmt.Sprintf("%s of %s. %s.", g.title, entryLabel(own, s), strings.Join(said, "; "))
 	return g, nil

@@ -38,16 +38,33 @@ func entryLabel(c *curve, s *SNN) string { return fmt.Sprintf("%s, T = %d", c.la
 // widen extends low and high to v.
 func widen(low, high *float64, v float64) { *low, *high = min(*low, v), max(*high, v) }
 
-// spread sets an axis to low..high with a margin, logarithmic where the values
-// are positive and span a decade.
-func spread(a *plot.Axis, low, high float64) {
+// spread sets an axis to low..high with a margin and returns where it puts a
+// value: at its logarithm where values are positive and span a decade.
+//
+// The logarithm is taken here instead of by plot.LogScale, which puts the axis'
+// label at the middle of the values and makes room for it there.
+func spread(a *plot.Axis, low, high float64) (at func(float64) float64) {
+	at = func(v float64) float64 { return v }
+	a.Tick.Marker = linearTicks{}
 	if low > 0 && high/low > 10 {
-		margin := math.Pow(high/low, 0.06)
-		a.Min, a.Max, a.Scale, a.Tick.Marker = low/margin, high*margin, plot.LogScale{}, logTicks{}
-		return
+		at, a.Tick.Marker = math.Log10, exponentTicks{}
+		low, high = math.Log10(low), math.Log10(high)
 	}
 	margin := max(0.06*(high-low), 1e-6*math.Abs(high), 1e-12)
-	a.Min, a.Max, a.Tick.Marker = low-margin, high+margin, linearTicks{}
+	a.Min, a.Max = low-margin, high+margin
+	return at
+}
+
+// exponentTicks are logTicks on an axis of decimal logarithms.
+type exponentTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (exponentTicks) Ticks(low, high float64) []plot.Tick {
+	ticks := logTicks{}.Ticks(math.Pow(10, low), math.Pow(10, high))
+	for i := range ticks {
+		ticks[i].Value = math.Log10(ticks[i].Value)
+	}
+	return ticks
 }
 
 // axisUnit returns the divisor and the label of an axis for costs up to high.
@@ -96,39 +113,43 @@ func (d *data) search() (*drawing, error) {
 		return nil, nil
 	}
 	q := s.Search
-	chosen := plotter.XY{X: q.Predicted.Cost, Y: q.Predicted.Sensitivity}
-	lowX, highX, lowY, highY := chosen.X, chosen.X, chosen.Y, chosen.Y
 	frontier := q.Frontier
 	if n := len(frontier); n > maxFrontierPoints {
 		frontier = make([][2]float64, maxFrontierPoints)
-		for i := range frontier {
+		for i := range frontier { // both ends stay
 			frontier[i] = q.Frontier[i*(n-1)/(maxFrontierPoints-1)]
 		}
 	}
+	lowX, highX, lowY, highY := q.Predicted.Cost, q.Predicted.Cost, q.Predicted.Sensitivity, q.Predicted.Sensitivity
 	for _, p := range frontier {
 		widen(&lowX, &highX, p[0])
 		widen(&lowY, &highY, p[1])
 	}
-	var squares plotter.XYs
 	for k := range q.Candidates {
 		u := q.uniform(k)
-		squares = append(squares, plotter.XY{X: u.Cost, Y: u.Sensitivity})
 		widen(&lowX, &highX, u.Cost)
 		widen(&lowY, &highY, u.Sensitivity)
 	}
-	widen(&lowX, &highX, q.Budget)
+	if q.Budget > 0 {
+		widen(&lowX, &highX, q.Budget)
+	}
 	scale, unit := axisUnit(highX, q.CostUnit)
 	g := &drawing{chart: ChartSearch, width: chartWidth, height: chartHeight, title: "Burst limits: sensitivity against cost",
 		plot: newPlot("summed cost per sample, in "+unit, "summed "+metricText(q.Metric))}
 	p := g.plot
-	spread(&p.X, lowX/scale, highX/scale)
-	spread(&p.Y, lowY, highY)
+	atX, atY := spread(&p.X, lowX/scale, highX/scale), spread(&p.Y, lowY, highY)
+	place := func(cost, sensitivity float64) plotter.XY {
+		return plotter.XY{X: atX(cost / scale), Y: atY(sensitivity)}
+	}
 	p.X.Padding = vg.Points(6)
-	p.Add(horizontalRules(), level{at: q.Budget / scale, vertical: true})
+	p.Add(horizontalRules())
+	if q.Budget > 0 {
+		p.Add(level{at: atX(q.Budget / scale), vertical: true})
+	}
 
 	var line plotter.XYs
 	for _, f := range frontier {
-		line = append(line, plotter.XY{X: f[0] / scale, Y: f[1]})
+		line = append(line, place(f[0], f[1]))
 	}
 	label := entryLabel(own, s)
 	if len(line) > 40 { // markers would hide the line
@@ -144,33 +165,31 @@ func (d *data) search() (*drawing, error) {
 	if len(line) > 0 {
 		g.legend = append(g.legend, legendItem{"frontier: no other limits are better and cheaper", own.index})
 	}
-	var texts []string
+	var squares plotter.XYs
+	var texts, said []string
 	for k, limit := range q.Candidates {
-		squares[k].X /= scale
+		u := q.uniform(k)
+		at := place(u.Cost, u.Sensitivity)
+		squares = append(squares, at)
 		if len(q.Candidates) <= 24 {
 			texts = append(texts, strconv.Itoa(limit))
+			said = append(said, fmt.Sprintf("%d costs %s at %s", limit, costText(u.Cost, q.CostUnit), significant(u.Sensitivity)))
 		}
-		g.point(squares[k].X, squares[k].Y, fmt.Sprintf("burst limit %d in all layers\ncost %s\nsensitivity %s", limit,
-			costText(squares[k].X*scale, q.CostUnit), significant(squares[k].Y)))
+		g.point(at.X, at.Y, fmt.Sprintf("burst limit %d in all layers\ncost %s\nsensitivity %s", limit,
+			costText(u.Cost, q.CostUnit), significant(u.Sensitivity)))
 	}
 	p.Add(marked{squares, texts, draw.GlyphStyle{Color: ink, Radius: vg.Points(3.6), Shape: hollow{sides: 4}}})
 	g.legend = append(g.legend, legendItem{"one burst limit for all layers, as numbered", annSquare})
-	chosen.X /= scale
+	chosen := place(q.Predicted.Cost, q.Predicted.Sensitivity)
 	p.Add(marked{plotter.XYs{chosen}, nil, draw.GlyphStyle{Color: seriesColor(own.index), Radius: vg.Points(4.2), Shape: draw.CircleGlyph{}}},
 		marked{plotter.XYs{chosen}, nil, draw.GlyphStyle{Color: ink, Radius: vg.Points(7), Shape: ring{}}})
-	said := fmt.Sprintf("chosen for %s: cost %s, sensitivity %s", label, costText(q.Predicted.Cost, q.CostUnit), significant(q.Predicted.Sensitivity))
-	g.point(chosen.X, chosen.Y, said)
+	text := fmt.Sprintf("chosen for %s: cost %s, sensitivity %s", label, costText(q.Predicted.Cost, q.CostUnit), significant(q.Predicted.Sensitivity))
+	g.point(chosen.X, chosen.Y, text)
 	g.legend = append(g.legend, legendItem{"chosen for " + label, ringMark}, legendItem{"budget: " + costText(q.Budget, q.CostUnit), annLine})
 	g.caption = "Down and to the left is better: outputs closer to the ANN's, for less. All points are sums of single-layer figures, each taken with the other layers unchanged; " +
 		"they rank choices and are no forecast of a whole network. " + q.guardText()
-	g.alt = fmt.Sprintf("%s, %d points on the frontier; %s; budget %s. Uniform limits: ", g.title, len(q.Frontier), said, costText(q.Budget, q.CostUnit))
-	for k, limit := range q.Candidates[:min(len(q.Candidates), 24)] {
-		if k > 0 {
-			g.alt += "; "
-		}
-		g.alt += fmt.Sprintf("%d costs %s at %s", limit, costText(squares[k].X*scale, q.CostUnit), significant(squares[k].Y))
-	}
-	g.alt += "."
+	g.alt = fmt.Sprintf("%s, %d points on the frontier; %s; budget %s. Uniform limits: %s.", g.title, len(q.Frontier), text,
+		costText(q.Budget, q.CostUnit), strings.Join(said, "; "))
 	return g, nil
 }
 
@@ -216,7 +235,7 @@ func (d *data) choices(c Chart) (*drawing, error) {
 	mark := 1.0
 	if c == ChartRatios {
 		g.caption = fmt.Sprintf("A higher threshold means fewer spikes. Ratio 1 leaves a layer as it was; layers whose outputs matter little get more. "+
-			"The summed sensitivity may be %s times that of unchanged thresholds.", significant(s.SSC.Ratio))
+			"The summed sensitivity may be %s times that of unchanged thresholds.", trimmed(s.SSC.Ratio))
 		if m := s.SSC.Measured; m != nil {
 			g.caption += fmt.Sprintf(" Measured on the whole network: cost %s before, %s after.", costText(m.Before.Cost, st.unit), costText(m.After.Cost, st.unit))
 		}
@@ -226,7 +245,7 @@ func (d *data) choices(c Chart) (*drawing, error) {
 		g.caption = "Layers that need large values in few timesteps get a high limit, the others save spikes with a low one."
 		if mark = 0; s.Search.Uniform != nil {
 			mark = float64(s.Search.Uniform.MaxSpike)
-			g.legend = append(g.legend, legendItem{"the uniform limit of the same budget", annLine})
+			g.legend = append(g.legend, legendItem{"one limit for all layers, for comparison", annLine})
 		}
 		if text := s.Search.guardText(); text != "" {
 			g.caption += " " + text

@@ -56,6 +56,9 @@ func steps(v float64) string {
 	return significant(v)
 }
 
+// trimmed formats a setting as people write it: 0.05, 1.2.
+func trimmed(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+
 // points formats a difference of fractions in percentage points, with sign.
 func points(v float64) string {
 	s := strconv.FormatFloat(100*v, 'f', 2, 64)

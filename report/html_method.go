@@ -109,7 +109,7 @@ func (s *SSC) rows(network string) []tableRow {
 	}
 	return []tableRow{
 		choiceRow("compression", network, "thresholds as calibrated", s.CostUnit, "", side(s.Predicted, false), side(s.Measured, false), plain("–")),
-		choiceRow("compression", network, fmt.Sprintf("thresholds raised, sensitivity ratio %s", significant(s.Ratio)), s.CostUnit, "yes",
+		choiceRow("compression", network, fmt.Sprintf("thresholds raised, sensitivity ratio %s", trimmed(s.Ratio)), s.CostUnit, "yes",
 			side(s.Predicted, true), side(s.Measured, true), change),
 	}
 }
@@ -191,7 +191,7 @@ func (s *SNN) exitFold(label string) fold {
 			spent = cell{Text: energy(q.EnergyPJ), Sort: number(q.EnergyPJ)}
 		}
 		policy := x.policyOf(q)
-		sweep.Rows = append(sweep.Rows, tableRow{Cells: []cell{{Text: policy}, {Text: settingName(policy) + " " + significant(q.Setting), Sort: number(q.Setting)},
+		sweep.Rows = append(sweep.Rows, tableRow{Cells: []cell{{Text: policy}, {Text: settingName(policy) + " " + trimmed(q.Setting), Sort: number(q.Setting)},
 			{Text: percent(q.Accuracy), Sort: number(q.Accuracy)}, {Text: steps(q.AvgTimesteps), Sort: number(q.AvgTimesteps)}, spent}})
 	}
 	sweep.dropEmpty()

@@ -1,8 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -114,8 +116,7 @@ func sampleMethod() Result {
 		full.Layers = append(full.Layers, l)
 	}
 	full.Spikes, full.Events, full.Density, full.SOPs, full.EnergyPJ = 0.4*base.Spikes, 0.4*base.Events, 0.4*base.Density, 0.4*base.SOPs, 0.4*base.EnergyPJ
-	full.MaxSpike = []int{8, 4, 4, 2, 2}
-	search := &Search{BudgetRatio: 0.95, CostUnit: "sops", Metric: "kl", Samples: 1024, Chosen: full.MaxSpike, Guard: "searched",
+	search := &Search{BudgetRatio: 0.95, CostUnit: "sops", Metric: "kl", Samples: 1024, Chosen: make([]int, 5), Guard: "searched",
 		Measured: &Estimate{6.21e6, 0.0021}, Uniform: &Uniform{4, Estimate{6.55e6, 0.0026}}}
 	for k := range 8 {
 		search.Candidates = append(search.Candidates, k+1)
@@ -128,7 +129,8 @@ func sampleMethod() Result {
 		weight := 1 / float64(l+1)
 		var sense, cost, raised, saved []float64
 		for k := range 8 {
-			sense, cost = append(sense, 0.002+weight*0.05/float64((k+1)*(k+1))), append(cost, weight*1e6*math.Pow(float64(k+1), 0.8))
+			sense = append(sense, 0.002+weight*weight*0.08/float64((k+1)*(k+1)))
+			cost = append(cost, (1+0.4*float64(l))*4e5*math.Pow(float64(k+1), 0.8))
 		}
 		for k := range 19 {
 			raised, saved = append(raised, 0.002*(1+weight*float64(k*k)/8)), append(saved, weight*2e6/math.Sqrt(1+float64(k)))
@@ -137,15 +139,13 @@ func sampleMethod() Result {
 		ssc.Sensitivity, ssc.Cost = append(ssc.Sensitivity, raised), append(ssc.Cost, saved)
 	}
 	search.Budget = 0.95 * search.uniform(3).Cost
-	for i := range 24 {
-		f := float64(i) / 23
-		search.Frontier = append(search.Frontier, [2]float64{2.5e6 + f*(search.Budget-2.5e6), 0.14*math.Pow(0.1, 1.1*f) + 0.01})
-	}
+	search.Frontier, search.Chosen = frontier(search)
+	full.MaxSpike = search.Chosen
 	iat := &IAT{Policy: "target", Score: "entropy", Risk: 0.005, Thresholds: []float64{1, 0.98, 0.97, 0.95, 0.94, 0.94, 0.93, 0.93},
 		Exits:         []int{0, 620, 790, 310, 120, 60, 40, 60},
 		FixedAccuracy: []float64{0.942, 0.974, 0.982, 0.985, 0.9862, 0.9868, 0.987, 0.9872}}
 	for _, risk := range []float64{0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05} {
-		iat.Curve = append(iat.Curve, ExitPoint{Setting: risk, Accuracy: 0.9872 - 0.3*risk, AvgTimesteps: 5.2 - 12*math.Sqrt(risk), EnergyPJ: 1e6})
+		iat.Curve = append(iat.Curve, ExitPoint{Setting: risk, Accuracy: 0.9872 - 0.3*risk, AvgTimesteps: 4.2 - 11*math.Sqrt(risk), EnergyPJ: 1e6})
 	}
 	for _, floor := range []float64{0.6, 0.7, 0.8, 0.9} {
 		iat.Curve = append(iat.Curve, ExitPoint{Policy: "paper", Setting: floor, Accuracy: 0.975 + 0.013*floor, AvgTimesteps: 1.5 + 3*floor*floor})
@@ -156,4 +156,35 @@ func sampleMethod() Result {
 	r.SNN = append([]SNN{full}, r.SNN...)
 	r.Derive()
 	return r
+}
+
+// frontier finds the frontier within the budget and its last choice by trying
+// all assignments.
+func frontier(s *Search) (points [][2]float64, chosen []int) {
+	type option struct {
+		e      Estimate
+		limits []int
+	}
+	options := []option{{}}
+	for l := range s.Cost {
+		var next []option
+		for _, o := range options {
+			for k, limit := range s.Candidates {
+				e := Estimate{o.e.Cost + s.Cost[l][k], o.e.Sensitivity + s.Sensitivity[l][k]}
+				if e.Cost <= s.Budget {
+					next = append(next, option{e, append(o.limits[:len(o.limits):len(o.limits)], limit)})
+				}
+			}
+		}
+		options = next
+	}
+	slices.SortFunc(options, func(a, b option) int { return cmp.Compare(a.e.Cost, b.e.Cost) })
+	best := math.Inf(1)
+	for _, o := range options {
+		if o.e.Sensitivity < best {
+			best, chosen = o.e.Sensitivity, o.limits
+			points = append(points, [2]float64{o.e.Cost, o.e.Sensitivity})
+		}
+	}
+	return points, chosen
 }

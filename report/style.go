@@ -179,7 +179,7 @@ type wholeTicks struct{}
 
 // Ticks implements plot.Ticker.
 func (wholeTicks) Ticks(low, high float64) []plot.Tick {
-	if high-low > 7 {
+	if high-low > 12 {
 		return linearTicks{}.Ticks(low, high)
 	}
 	var ticks []plot.Tick

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/adafire/adafire/ann"
@@ -342,7 +343,7 @@ func (w *layerWalk) run(ctx context.Context, g *graph.Graph, x *tensor.Tensor, r
 			return nil, err
 		}
 		if used := in.Input.Shape[0]; used < all {
-			l.Fit.Note = fmt.Sprintf("%d of %d samples fit into the memory", used, all)
+			l.Fit.Note = strings.TrimPrefix(fmt.Sprintf("%s; %d of %d samples fit into the memory", l.Fit.Note, used, all), "; ")
 		}
 		if err := apply(next, l); err != nil {
 			return nil, err

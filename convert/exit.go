@@ -186,6 +186,20 @@ func (p *ExitPolicy) Validate() error {
 	return nil
 }
 
+// Fits says whether the policy can decide for the network, and if not, why.
+func (p *ExitPolicy) Fits(net *snn.Network) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if _, err := NewCourse(net, p.Score, p.Accumulate); err != nil {
+		return err
+	}
+	if t := net.Config().Timesteps; t != p.Timesteps {
+		return fmt.Errorf("exit policy was made for %d timesteps, the network has %d", p.Timesteps, t)
+	}
+	return nil
+}
+
 // Decide says whether a sample leaves after t timesteps; logits is the
 // network's output, mean over them. It may be called from several goroutines at
 // a time and allocates nothing.

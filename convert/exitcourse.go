@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/snn"
@@ -83,6 +84,25 @@ func (o *ExitOutcome) Accuracy() float64 {
 		return 0
 	}
 	return float64(o.Correct) / float64(len(o.Exit))
+}
+
+// Try says what the policy does to the samples of the course.
+func (c *Course) Try(p *ExitPolicy) (*ExitOutcome, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if p.Timesteps != c.Timesteps || p.Score != c.Score || p.Accumulate != c.Accumulate {
+		return nil, fmt.Errorf("exit policy for %d timesteps, %s of the %s of logits, on a course of %d, %s of the %s",
+			p.Timesteps, p.Score, p.Accumulate, c.Timesteps, c.Score, c.Accumulate)
+	}
+	return c.Apply(p.Limits), nil
+}
+
+// At returns the outcome of a fixed number of timesteps for every sample.
+func (c *Course) At(t int) *ExitOutcome {
+	limits := make([]float64, c.Timesteps)
+	limits[t-1] = math.Inf(1)
+	return c.Apply(limits)
 }
 
 // Apply says when the samples leave with limits for t = 1..T (see ExitPolicy)

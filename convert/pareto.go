@@ -247,3 +247,30 @@ func budgetOf(cost [][]float64, base int, ratio float64) float64 {
 	}
 	return ratio * sum
 }
+
+// Frontier returns the pairs of summed cost and summed loss that no choice
+// beats in both, ascending in cost: all, or if there are more than points, an
+// even selection with both ends.
+func Frontier(loss, cost [][]float64, points int) ([][2]float64, error) {
+	if _, _, err := checkTables(loss, cost, 0); err != nil {
+		return nil, err
+	}
+	front := []partial{{from: -1}}
+	for l := range cost {
+		// History is for ties only, which make no difference here.
+		front = extend(front, loss[l], cost[l], math.Inf(1), nil)
+		if len(front) > maxFrontier {
+			front, _ = thin(front, buckets)
+		}
+	}
+	n := min(points, len(front))
+	out := make([][2]float64, n)
+	for i := range out {
+		at := len(front) - 1
+		if n > 1 {
+			at = i * (len(front) - 1) / (n - 1)
+		}
+		out[i] = [2]float64{front[at].cost, front[at].loss}
+	}
+	return out, nil
+}

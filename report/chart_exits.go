@@ -13,8 +13,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// maxExitHits bounds the tool tips of the histogram: beyond, bars are narrower
-// than a pointer.
+// maxExitHits bounds the timesteps with tool tips and markers of their own:
+// beyond, they are narrower than a pointer.
 const maxExitHits = 64
 
 func hasExits(s *SNN) bool {
@@ -125,6 +125,9 @@ func (d *data) exitCurve() (*drawing, error) {
 		if at.Y < p.Y.Min {
 			below++
 		}
+		if len(x.FixedAccuracy) > maxExitHits {
+			continue // the line says it
+		}
 		g.point(at.X, at.Y, fmt.Sprintf("all samples leave at timestep %d\naccuracy %s", t+1, percent(v)))
 	}
 	if len(fixedAt) > 0 {
@@ -133,7 +136,7 @@ func (d *data) exitCurve() (*drawing, error) {
 			return nil, err
 		}
 		line.LineStyle = draw.LineStyle{Color: muted, Width: vg.Points(1)}
-		inside := slices.DeleteFunc(slices.Clone(fixedAt), func(q plotter.XY) bool { return q.Y < p.Y.Min })
+		inside := slices.DeleteFunc(slices.Clone(fixedAt), func(q plotter.XY) bool { return q.Y < p.Y.Min || len(fixedAt) > maxExitHits })
 		p.Add(fixed{line}, marked{inside, nil, draw.GlyphStyle{Color: ink, Radius: vg.Points(3.2), Shape: hollow{sides: 4}}})
 	}
 	var policies []string

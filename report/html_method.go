@@ -19,7 +19,7 @@ const (
 func (p *page) addChoices(d *data) {
 	t := table{
 		Caption: "What the stages chose. Summed: by the tables of single layers, which rank choices. Measured: on the whole network; only this says what a choice is worth.",
-		Head:    []string{"stage", "network", "setting", "cost, summed", "cost, measured", "cost, change", "sensitivity, summed", "sensitivity, measured", "kept"},
+		Head:    []string{"stage", "network", "setting", "cost, summed", "cost, measured", "cost, change", "sensitivity, summed", "sensitivity, measured", "guard kept"},
 	}
 	if s, c := d.holder(hasSearch); s != nil {
 		t.Rows = append(t.Rows, s.Search.rows(entryLabel(c, s))...)
@@ -109,7 +109,7 @@ func (s *SSC) rows(network string) []tableRow {
 	}
 	return []tableRow{
 		choiceRow("compression", network, "thresholds as calibrated", s.CostUnit, "", side(s.Predicted, false), side(s.Measured, false), plain("–")),
-		choiceRow("compression", network, fmt.Sprintf("thresholds raised, sensitivity ratio %s", trimmed(s.Ratio)), s.CostUnit, "yes",
+		choiceRow("compression", network, fmt.Sprintf("thresholds raised, sensitivity ratio %s", trimmed(s.Ratio)), s.CostUnit, "",
 			side(s.Predicted, true), side(s.Measured, true), change),
 	}
 }

@@ -192,6 +192,70 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestMethodPage checks what the page says of search, compression and exits, and
+// that a page without them says nothing.
+func TestMethodPage(t *testing.T) {
+	r := sampleMethod()
+	page := render(t, []Result{r, sample()}, Options{})
+	if err := checkPage(page); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(page, `<svg class="chart"`); got != len(Charts()) {
+		t.Errorf("got %d plots, want %d", got, len(Charts()))
+	}
+	_, text, err := parse(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := render(t, []Result{sample()}, Options{})
+	for _, want := range []string{
+		"Burst limits: sensitivity against cost", "kept the searched limits", "burst limit 4 everywhere", "limits 8,5,4,3,2",
+		"6.21 M SOPs before, 3.90 M SOPs after", "−37.20 %", "Threshold ratios, by layer", "sensitivity ratio 1.2",
+		"mean: 3.29 of 8 timesteps", "at most 0.5 % of the exits", "policy target, risk 0 to 0.05", "policy paper, floor 0.6 to 0.9",
+		"answered after 3.29 of 8 timesteps", "Early exits and mean timesteps", "Burst-limit search", "Spike compression",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+		if strings.Contains(without, want) {
+			t.Errorf("the page of a result without the method says %q", want)
+		}
+	}
+	if got := strings.Count(page, `class="pick"`); got != 4*5 {
+		t.Errorf("%d chosen cells are marked, want one per layer in each of four tables", got)
+	}
+	for guard, want := range map[string]string{"uniform": "kept the uniform limit", "off": "The guard was off", "": "no forecast of a whole network. </figcaption>", "other": "Guard: other."} {
+		r.SNN[0].Search.Guard = guard
+		if page := render(t, []Result{r}, Options{}); !strings.Contains(page, want) {
+			t.Errorf("guard %q: the page does not say %q", guard, want)
+		}
+	}
+}
+
+// TestHolder checks which entry's stages are shown.
+func TestHolder(t *testing.T) {
+	r := sampleMethod()
+	other := r.SNN[0]
+	other.Name, other.EnergyPJ = "adafire 2", other.EnergyPJ/2 // close to the ANN and cheaper
+	r.SNN = append(r.SNN, other)
+	for _, test := range []struct {
+		options Options
+		want    string
+	}{
+		{Options{}, "adafire 2"},
+		{Options{Setting: "adafire"}, "adafire"},      // the highlighted one has a search
+		{Options{Setting: "burst-none"}, "adafire 2"}, // it has none
+	} {
+		s, c := newData([]Result{r}, test.options).holder(hasSearch)
+		if s == nil || s.Name != test.want || c.label != test.want {
+			t.Errorf("%+v: got %+v, want %s", test.options, c, test.want)
+		}
+	}
+	if s, c := newData([]Result{sample()}, Options{}).holder(hasIAT); s != nil || c != nil {
+		t.Errorf("got %v of a result without exits", s)
+	}
+}
+
 func TestPageEscapes(t *testing.T) {
 	const evil = `"><script>alert(1)</script><b>&amp;`
 	r := sample()
@@ -252,11 +316,40 @@ func TestLargeResult(t *testing.T) {
 		}
 		r.SNN = append(r.SNN, s)
 	}
+	search, exits := &Search{CostUnit: "spikes", Metric: "kl"}, &IAT{Policy: "paper", Score: "confidence"}
+	for k := range 255 {
+		search.Candidates = append(search.Candidates, k+1)
+	}
+	for l := range 200 {
+		search.Chosen = append(search.Chosen, l+1)
+		search.Sensitivity = append(search.Sensitivity, make([]float64, 255))
+		search.Cost = append(search.Cost, make([]float64, 255))
+	}
+	for i := range 20 * maxFrontier {
+		search.Frontier = append(search.Frontier, [2]float64{float64(i), 1 / float64(i+1)})
+	}
+	long := base
+	long.Name, long.Timesteps, long.AvgTimesteps, long.Search, long.IAT = "setting x", 1024, 512.5, search, exits
+	for range 1024 {
+		exits.Thresholds, exits.Exits, exits.FixedAccuracy = append(exits.Thresholds, 0.5), append(exits.Exits, 2), append(exits.FixedAccuracy, 0.5)
+	}
+	for i := range maxSweep {
+		exits.Curve = append(exits.Curve, ExitPoint{Setting: 0.5, Accuracy: 0.9, AvgTimesteps: 1 + float64(i)})
+	}
+	r.SNN = append(r.SNN, long)
+	r.Derive()
+	if got := search.Frontier; len(got) != maxFrontier || got[0][0] != 0 || got[len(got)-1][0] != 20*maxFrontier-1 {
+		t.Errorf("the frontier was thinned to %d points from %v to %v", len(got), got[0], got[len(got)-1])
+	}
 	page := render(t, []Result{r}, Options{})
 	if err := checkPage(page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Drawn are the first 24 of 60 settings", "Drawn are the first 120 of 200 layers", "53 more networks are in the result file only", "setting 59"} {
+	if len(page) > 4<<20 {
+		t.Errorf("the page has %d bytes, want less than 4 MiB", len(page))
+	}
+	for _, want := range []string{"Drawn are the first 24 of 61 settings", "Drawn are the first 120 of 200 layers", "54 more networks are in the result file only", "setting 59",
+		"Shown are 150 of 200 layers and 24 of 255 candidates", "Shown are the first 128 of 1024 timesteps"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}

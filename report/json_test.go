@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +38,7 @@ func compactConfig(t testing.TB, r *Result) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	want := sample()
+	want := sampleMethod()
 	path := filepath.Join(t.TempDir(), "result.json")
 	first := encode(t, want)
 	if err := os.WriteFile(path, first, 0o666); err != nil {
@@ -60,7 +61,7 @@ func TestRoundTrip(t *testing.T) {
 // TestSchema checks that every member of the published schema is there, with
 // the published name, in the published order.
 func TestSchema(t *testing.T) {
-	text := string(encode(t, sample()))
+	text := string(encode(t, sampleMethod()))
 	tests := []struct{ at, members string }{
 		{"", "schema command version seed cpu workers seconds dataset network ann snn timing"},
 		{"dataset", "name train test classes"},
@@ -68,12 +69,19 @@ func TestSchema(t *testing.T) {
 		{"ann", "accuracy energy_pj_per_sample"},
 		{"snn", "name T maxspike calib neuron accuracy avg_timesteps spikes_per_sample sops_per_sample macs_per_sample energy_pj_per_sample layers"},
 		{"layers", "name maxspike threshold_mean spikes_per_sample density sops_per_sample"},
+		{"search", "layers candidates sensitivity cost budget budget_ratio cost_unit metric calibration_samples chosen predicted measured frontier uniform guard"},
+		{"uniform", "maxspike cost sensitivity"},
+		{"ssc", "ratio candidates sensitivity cost cost_unit metric chosen predicted before cost sensitivity after cost sensitivity measured before after"},
+		{"iat", "policy score risk thresholds exits fixed_accuracy curve floor_or_risk accuracy avg_timesteps"},
 		{"timing", "train_s calibrate_s search_s ann_samples_per_s snn_samples_per_s"},
 	}
 	for _, test := range tests {
 		rest := text
 		if test.at != "" {
 			_, after, ok := strings.Cut(text, "\n  \""+test.at+"\": ")
+			if !ok { // a member of an entry
+				_, after, ok = strings.Cut(text, "  \""+test.at+"\": {")
+			}
 			if test.at == "layers" {
 				_, after, ok = strings.Cut(text[strings.Index(text, `"snn": [`):], `"layers": `)
 			}
@@ -229,6 +237,7 @@ func drawResult(t *rapid.T) Result {
 			s.Layers = append(s.Layers, Layer{Name: name.Draw(t, "layer"), MaxSpike: 4, Neurons: rapid.Int64Range(0, 1e9).Draw(t, "neurons"),
 				ThresholdMean: amount.Draw(t, "threshold"), Spikes: amount.Draw(t, "spikes"), EnergyPJ: amount.Draw(t, "energy")})
 		}
+		drawMethod(t, &s)
 		r.SNN = append(r.SNN, s)
 	}
 	r.Derive()
@@ -253,7 +262,7 @@ func TestAnyResult(t *testing.T) {
 }
 
 func FuzzReadResult(f *testing.F) {
-	small := sample()
+	small := sampleMethod()
 	small.SNN = small.SNN[:1]
 	f.Add(encode(f, small))
 	f.Add([]byte(`{"schema":1,"command":"x","dataset":{"name":"d"},"network":{"arch":"a"},"ann":{},"snn":[{"name":"s","T":1,"avg_timesteps":1}]}`))
@@ -278,8 +287,10 @@ func FuzzReadResult(f *testing.F) {
 		if err := WriteRunsCSV(&b, r); err != nil {
 			t.Fatal(err)
 		}
-		if err := WriteLayersCSV(&b, r); err != nil {
-			t.Fatal(err)
+		for _, write := range []func(io.Writer, ...Result) error{WriteLayersCSV, WriteTablesCSV, WriteExitsCSV, WriteSweepCSV} {
+			if err := write(&b, r); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

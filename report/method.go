@@ -10,7 +10,7 @@ import (
 const (
 	maxCandidates = 1024
 	maxFrontier   = 10000 // points; a plot shows fewer
-	maxSweep      = 10000 // points of an exit curve
+	maxSweep      = 1000  // points of an exit curve
 )
 
 // An Estimate is what a network costs and how far its outputs are from the

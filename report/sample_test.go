@@ -116,7 +116,7 @@ func sampleMethod() Result {
 		full.Layers = append(full.Layers, l)
 	}
 	full.Spikes, full.Events, full.Density, full.SOPs, full.EnergyPJ = 0.4*base.Spikes, 0.4*base.Events, 0.4*base.Density, 0.4*base.SOPs, 0.4*base.EnergyPJ
-	search := &Search{BudgetRatio: 0.95, CostUnit: "sops", Metric: "kl", Samples: 1024, Chosen: make([]int, 5), Guard: "searched",
+	search := &Search{Layers: []string{"features.2", "features.6", "features.9", "features.13", "features.16"}, BudgetRatio: 0.95, CostUnit: "sops", Metric: "kl", Samples: 1024, Chosen: make([]int, 5), Guard: "searched",
 		Measured: &Estimate{6.21e6, 0.0021}, Uniform: &Uniform{4, Estimate{6.55e6, 0.0026}}}
 	for k := range 8 {
 		search.Candidates = append(search.Candidates, k+1)

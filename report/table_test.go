@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -90,6 +91,68 @@ func TestCSV(t *testing.T) {
 		if got, err := strconv.ParseFloat(rows[at][column], 64); err != nil || got != want {
 			t.Errorf("%s: energy %q, want %g", name, rows[at][column], want)
 		}
+	}
+}
+
+func TestMethodCSV(t *testing.T) {
+	r := sampleMethod()
+	for name, test := range map[string]struct {
+		write func(io.Writer, ...Result) error
+		lines int
+		line  int
+		want  string
+	}{
+		"tables": {WriteTablesCSV, 5*8 + 5*19, 8, ",adafire,8,search,0,features.2,8," + number(r.SNN[0].Search.Sensitivity[0][7]) +
+			",kl," + number(r.SNN[0].Search.Cost[0][7]) + ",sops,1"},
+		"exits": {WriteExitsCSV, 8, 2, ",adafire,8,2,0.98,620,0.974"},
+		"sweep": {WriteSweepCSV, 11, 8, ",adafire,8,paper,entropy,0.6,0.9828,2.58,0"},
+	} {
+		var b bytes.Buffer
+		if err := test.write(&b, r); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+		if len(lines) != 1+test.lines {
+			t.Errorf("%s: got %d lines, want %d", name, len(lines), 1+test.lines)
+		}
+		if rows, err := csv.NewReader(&b).ReadAll(); err != nil || len(rows) != len(lines) {
+			t.Errorf("%s: got %d rows, %v", name, len(rows), err)
+		}
+		if lines[test.line] != test.want {
+			t.Errorf("%s: line %d is %q, want %q", name, test.line, lines[test.line], test.want)
+		}
+		b.Reset()
+		if err := test.write(&b, sample()); err != nil || strings.Count(b.String(), "\n") != 1 {
+			t.Errorf("%s: a result without the method gives %q, %v", name, b.String(), err)
+		}
+	}
+	var b bytes.Buffer
+	if err := WriteRunsCSV(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(b.String(), "\n")
+	if !strings.HasSuffix(lines[2], ",0.95,searched,1.2,target,0,0.005") || !strings.HasSuffix(lines[3], ",,,,,,") {
+		t.Errorf("the stages' columns: %q and %q", lines[2], lines[3])
+	}
+}
+
+func TestDeriveMethod(t *testing.T) {
+	search := &Search{Candidates: []int{2, 4}, Sensitivity: [][]float64{{3, 1}, {2, -1}}, Cost: [][]float64{{1, 2}, {4, 8}}, Chosen: []int{4, 2}}
+	ssc := &SSC{Candidates: []float64{1, 1.5}, Sensitivity: [][]float64{{1, 2}, {1, 0.5}}, Cost: [][]float64{{8, 4}, {6, 3}}, Chosen: []float64{1, 1.5}}
+	bare := &SSC{Candidates: []float64{1.5}, Chosen: []float64{1.5}}
+	r := Result{SNN: []SNN{{Search: search, SSC: ssc}, {SSC: bare}}}
+	r.Derive()
+	if want := (Estimate{6, 3}); search.Predicted != want {
+		t.Errorf("search: got %v, want %v", search.Predicted, want)
+	}
+	if ssc.Predicted == nil || *ssc.Predicted != (Change{Estimate{14, 2}, Estimate{11, 1.5}}) {
+		t.Errorf("ssc: got %v", ssc.Predicted)
+	}
+	if bare.Predicted != nil {
+		t.Errorf("ssc without tables: got %v, want nothing", bare.Predicted)
+	}
+	if got, want := search.uniform(1), (Estimate{10, 0}); got != want {
+		t.Errorf("uniform: got %v, want %v", got, want)
 	}
 }
 

@@ -226,7 +226,7 @@ func (m *Measure) tablesInBlocks(ctx context.Context, pool *parallel.Pool, x *te
 	cells := len(tr.layers) * len(tr.candidates)
 	progress := func() {
 		if m.Progress != nil {
-			done := t.Pending.Samples/block*cells + t.Pending.Layers*len(tr.candidates)
+			done := (t.Pending.Samples+block-1)/block*cells + t.Pending.Layers*len(tr.candidates)
 			m.Progress(done, (t.Samples+block-1)/block*cells)
 		}
 	}

@@ -49,7 +49,7 @@ func (d *data) exits() (*drawing, error) {
 		values = append(values, v)
 		if t < maxExitHits {
 			text := fmt.Sprintf("timestep %d: %s samples, %.1f %%", t+1, integer(int64(n)), v)
-			g.hits = append(g.hits, hit{float64(t + 1), v, text + fmt.Sprintf("\nthreshold of the score: %s", significant(x.Thresholds[t]))})
+			g.hits = append(g.hits, hit{float64(t + 1), v, text + fmt.Sprintf("\nthreshold of the score: %s", x.thresholdText(t))})
 			said = append(said, text)
 		}
 	}
@@ -75,6 +75,8 @@ func (x *IAT) scoreText() string {
 		return "certainty (1 minus the normalised entropy of its outputs so far)"
 	case "confidence":
 		return "confidence (the largest class probability so far)"
+	case "margin":
+		return "margin (the largest class probability so far minus the second)"
 	}
 	return "score (" + x.Score + ")"
 }
@@ -83,11 +85,31 @@ func (x *IAT) scoreText() string {
 func (x *IAT) policyText() string {
 	switch x.Policy {
 	case "target":
-		return fmt.Sprintf("policy target: at most %s of the exits may disagree with the answer after all timesteps", share(x.Risk))
+		text := fmt.Sprintf("policy target: at most %s of the answers may differ from those after all timesteps", share(x.Risk))
+		if x.Delta > 0 {
+			text += fmt.Sprintf(", except for a chance of %s", share(x.Delta))
+		}
+		return text
 	case "paper":
 		return fmt.Sprintf("policy paper: from the floor %s up, higher where training samples are more certain", trimmed(x.Floor))
 	}
 	return "policy " + x.Policy
+}
+
+// thresholdText formats the threshold of timestep t+1; close to 1 it says how
+// close.
+func (x *IAT) thresholdText(t int) string {
+	limit := 1 - x.Thresholds[t]
+	if t < len(x.Limits) {
+		limit = x.Limits[t]
+	}
+	switch {
+	case limit == 0:
+		return "1 (none leaves)"
+	case limit < 0.01:
+		return "1 − " + significant(limit)
+	}
+	return significant(1 - limit)
 }
 
 // exitCurve draws accuracy over the mean timesteps: for the sweep of the floor

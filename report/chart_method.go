@@ -188,6 +188,9 @@ func (d *data) search() (*drawing, error) {
 	g.legend = append(g.legend, legendItem{"chosen for " + label, ringMark}, legendItem{"budget: " + costText(q.Budget, q.CostUnit), annLine})
 	g.caption = "Down and to the left is better: outputs closer to the ANN's, for less. All points are sums of single-layer figures, each taken with the other layers unchanged; " +
 		"they rank choices and are no forecast of a whole network. " + q.guardText()
+	if q.Approximate {
+		g.caption += " The frontier was too long to be kept whole, so the choice may be slightly off the best."
+	}
 	g.alt = fmt.Sprintf("%s, %d points on the frontier; %s; budget %s. Uniform limits: %s.", g.title, len(q.Frontier), text,
 		costText(q.Budget, q.CostUnit), strings.Join(said, "; "))
 	return g, nil

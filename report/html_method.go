@@ -32,11 +32,26 @@ func (p *page) addChoices(d *data) {
 		}
 	}
 	if len(t.Rows) > 0 {
+		t.nameOnce()
 		t.dropEmpty()
 		p.Choices = &t
 	}
 	if s, c := d.holder(hasIAT); s != nil {
 		p.Tables = append(p.Tables, s.exitFold(entryLabel(c, s)))
+	}
+}
+
+// nameOnce moves the network's name from the second column to the caption where
+// all rows have the same.
+func (t *table) nameOnce() {
+	name := t.Rows[0].Cells[1].Text
+	if slices.ContainsFunc(t.Rows, func(r tableRow) bool { return r.Cells[1].Text != name }) {
+		return
+	}
+	t.Caption = "Network: " + name + ". " + t.Caption
+	t.Head = slices.Delete(t.Head, 1, 2)
+	for i := range t.Rows {
+		t.Rows[i].Cells = slices.Delete(t.Rows[i].Cells, 1, 2)
 	}
 }
 
@@ -66,7 +81,8 @@ func choiceRow(stage, network, setting, unit, kept string, predicted, measured *
 	return tableRow{Cells: []cell{{Text: stage}, {Text: network}, {Text: setting}, cost, realCost, change, sensitivity, realSensitivity, {Text: kept}}}
 }
 
-// rows are the uniform limit the guard compared with, and the searched limits.
+// rows are the uniform limit and the searched limits, and both as the guard saw
+// them.
 func (s *Search) rows(network string) []tableRow {
 	keptSearched, keptUniform := "", ""
 	switch s.Guard {
@@ -89,7 +105,14 @@ func (s *Search) rows(network string) []tableRow {
 			change = changeCell(&u.Estimate, s.Measured)
 		}
 	}
-	return append(out, choiceRow("search", network, "limits "+shorten(burstText(s.Chosen), 40), s.CostUnit, keptSearched, &predicted, s.Measured, change))
+	limits := "limits " + shorten(burstText(s.Chosen), 40)
+	out = append(out, choiceRow("search", network, limits, s.CostUnit, keptSearched, &predicted, s.Measured, change))
+	if h := s.HeldOut; h != nil {
+		const stage = "search, samples kept back"
+		out = append(out, choiceRow(stage, network, "uniform limit", s.CostUnit, keptUniform, nil, &h.Uniform, plain("–")),
+			choiceRow(stage, network, limits, s.CostUnit, keptSearched, nil, &h.Searched, changeCell(&h.Uniform, &h.Searched)))
+	}
+	return out
 }
 
 // rows are the network before and after compression.
@@ -109,9 +132,18 @@ func (s *SSC) rows(network string) []tableRow {
 	}
 	return []tableRow{
 		choiceRow("compression", network, "thresholds as calibrated", s.CostUnit, "", side(s.Predicted, false), side(s.Measured, false), plain("–")),
-		choiceRow("compression", network, fmt.Sprintf("thresholds raised, sensitivity ratio %s", trimmed(s.Ratio)), s.CostUnit, "",
+		choiceRow("compression", network, s.boundText(), s.CostUnit, "",
 			side(s.Predicted, true), side(s.Measured, true), change),
 	}
+}
+
+// boundText says what was chosen within.
+func (s *SSC) boundText() string {
+	text := "thresholds raised, sensitivity ratio " + trimmed(s.Ratio)
+	if s.Used > 0 && s.Used != s.Ratio {
+		text += ", lowered to " + trimmed(s.Used)
+	}
+	return text
 }
 
 // tableFold shows the tables of a stage, layer by candidate.
@@ -127,7 +159,7 @@ func (s *SNN) tableFold(name, label, what string) fold {
 	build := func(caption string, values [][]float64, text func(float64) string) table {
 		t := table{Caption: caption + note, Head: []string{"layer"}}
 		for _, k := range st.candidates[:columns] {
-			t.Head = append(t.Head, steps(k))
+			t.Head = append(t.Head, trimmed(k))
 		}
 		for l := range layers {
 			row := tableRow{Cells: []cell{{Text: st.layers[l]}}}
@@ -165,7 +197,7 @@ func (s *SNN) exitFold(label string) fold {
 			t.Caption += fmt.Sprintf(" Shown are the first %d of %d timesteps.", maxExitRows, len(x.Thresholds))
 			break
 		}
-		row := []cell{{Text: strconv.Itoa(step + 1)}, {Text: significant(threshold), Sort: number(threshold)}, plain("–"), plain("–"), plain("–"), plain("–")}
+		row := []cell{{Text: strconv.Itoa(step + 1)}, {Text: x.thresholdText(step), Sort: number(threshold)}, plain("–"), plain("–"), plain("–"), plain("–")}
 		if total > 0 {
 			n := x.Exits[step]
 			gone += float64(n)

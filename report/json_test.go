@@ -69,10 +69,10 @@ func TestSchema(t *testing.T) {
 		{"ann", "accuracy energy_pj_per_sample"},
 		{"snn", "name T maxspike calib neuron accuracy avg_timesteps spikes_per_sample sops_per_sample macs_per_sample energy_pj_per_sample layers"},
 		{"layers", "name maxspike threshold_mean spikes_per_sample density sops_per_sample"},
-		{"search", "layers candidates sensitivity cost budget budget_ratio cost_unit metric calibration_samples chosen predicted measured frontier uniform guard"},
+		{"search", "layers candidates sensitivity cost budget budget_ratio cost_unit metric calibration_samples chosen predicted measured frontier uniform guard held_out samples searched uniform rounds"},
 		{"uniform", "maxspike cost sensitivity"},
 		{"ssc", "ratio candidates sensitivity cost cost_unit metric chosen predicted before cost sensitivity after cost sensitivity measured before after"},
-		{"iat", "policy score risk thresholds exits fixed_accuracy curve floor_or_risk accuracy avg_timesteps"},
+		{"iat", "policy score accumulate risk delta thresholds limits calibration_samples calibration_agreement bound exits fixed_accuracy curve floor_or_risk accuracy avg_timesteps"},
 		{"timing", "train_s calibrate_s search_s ann_samples_per_s snn_samples_per_s"},
 	}
 	for _, test := range tests {

@@ -40,8 +40,11 @@ type Search struct {
 	Predicted   Estimate     `json:"predicted"`                     // sums over Chosen; Derive fills it in
 	Measured    *Estimate    `json:"measured,omitempty"`            // of the network with Chosen
 	Frontier    [][2]float64 `json:"frontier,omitempty"`            // (summed cost, summed sensitivity), ascending cost
-	Uniform     *Uniform     `json:"uniform,omitempty"`             // what the guard compared with
+	Uniform     *Uniform     `json:"uniform,omitempty"`             // the uniform limit, measured like Measured
 	Guard       string       `json:"guard,omitempty"`               // what was kept: searched, uniform, or off
+	HeldOut     *HeldOut     `json:"held_out,omitempty"`            // what the guard decided by
+	Rounds      int          `json:"rounds,omitempty"`              // times the choice was made, with smaller budgets from the second on
+	Approximate bool         `json:"approximate,omitempty"`         // the frontier was too long to be exact
 }
 
 // A Uniform is the network with one burst limit for all layers, as measured.
@@ -50,12 +53,21 @@ type Uniform struct {
 	Estimate
 }
 
+// A HeldOut compares two networks, as measured on samples that the tables have
+// not seen.
+type HeldOut struct {
+	Samples  int      `json:"samples"`
+	Searched Estimate `json:"searched"`
+	Uniform  Estimate `json:"uniform"`
+}
+
 // An SSC says by which ratios the thresholds of an entry were raised: the
 // assignment of the least summed cost whose summed sensitivity stays within
 // Ratio times that of unchanged thresholds.
 type SSC struct {
 	Layers      []string    `json:"layers,omitempty"`      // names; default: those of SNN.Layers
-	Ratio       float64     `json:"ratio"`                 // bound of the sensitivity
+	Ratio       float64     `json:"ratio"`                 // bound of the sensitivity, as a multiple of that of unchanged thresholds
+	Used        float64     `json:"used_ratio,omitempty"`  // the bound the choice was made with, where the measured network called for a smaller one
 	Candidates  []float64   `json:"candidates"`            // ratios, ascending
 	Sensitivity [][]float64 `json:"sensitivity,omitempty"` // [layer][candidate]
 	Cost        [][]float64 `json:"cost,omitempty"`        // [layer][candidate], per sample
@@ -75,12 +87,25 @@ type Change struct {
 // An IAT says when samples leave an entry early: at the first timestep t (from
 // 1) whose score is above Thresholds[t-1], at the last one otherwise.
 type IAT struct {
-	Policy     string    `json:"policy"`          // paper or target
-	Score      string    `json:"score"`           // entropy or confidence
-	Risk       float64   `json:"risk,omitempty"`  // of policy target: share of exits that may disagree with all timesteps
-	Floor      float64   `json:"floor,omitempty"` // of policy paper: least threshold
-	Thresholds []float64 `json:"thresholds"`      // one per timestep, in 0..1
-	Exits      []int     `json:"exits,omitempty"` // test samples that left at each timestep, 1 to T
+	Policy     string  `json:"policy"`               // paper or target
+	Score      string  `json:"score"`                // entropy, confidence or margin
+	Accumulate string  `json:"accumulate,omitempty"` // sum or mean of the logits so far
+	Risk       float64 `json:"risk,omitempty"`       // of policy target: share of answers that may differ from those after T
+	Delta      float64 `json:"delta,omitempty"`      // chance that the share is higher all the same
+	Floor      float64 `json:"floor,omitempty"`      // of policy paper: least threshold
+	// Thresholds has one entry per timestep, -1 to 1; no score is above 1. Limits
+	// holds 1 minus the thresholds, 0 to 2, where those round to 1; at 0 no
+	// sample leaves.
+	Thresholds []float64 `json:"thresholds"`
+	Limits     []float64 `json:"limits,omitempty"`
+	// Samples are those the thresholds were checked on; of their answers the
+	// share Agreement was that after T, and Bound is the upper confidence bound
+	// of the share of others.
+	Samples   int     `json:"calibration_samples,omitempty"`
+	Agreement float64 `json:"calibration_agreement,omitempty"`
+	Bound     float64 `json:"bound,omitempty"`
+
+	Exits []int `json:"exits,omitempty"` // test samples that left at each timestep, 1 to T
 	// FixedAccuracy is the accuracy if all samples left at t = 1 to T: what
 	// exits compete with.
 	FixedAccuracy []float64   `json:"fixed_accuracy,omitempty"`
@@ -93,6 +118,7 @@ type ExitPoint struct {
 	Setting      float64 `json:"floor_or_risk"`
 	Accuracy     float64 `json:"accuracy"`
 	AvgTimesteps float64 `json:"avg_timesteps"`
+	Agreement    float64 `json:"agreement,omitempty"` // share of answers that are those after T
 	EnergyPJ     float64 `json:"energy_pj_per_sample,omitempty"`
 }
 
@@ -174,6 +200,12 @@ func (s *Search) check(c *checker, at string) {
 	if s.Measured != nil {
 		c.estimate(at+"measured", *s.Measured)
 	}
+	if h := s.HeldOut; h != nil {
+		c.between(at+"held_out.samples", h.Samples, 0, math.MaxInt)
+		c.estimate(at+"held_out.searched", h.Searched)
+		c.estimate(at+"held_out.uniform", h.Uniform)
+	}
+	c.between(at+"rounds", s.Rounds, 0, math.MaxInt32)
 	if len(s.Frontier) > maxFrontier {
 		c.failf("%sfrontier has %d points, want at most %d", at, len(s.Frontier), maxFrontier)
 		return
@@ -196,6 +228,7 @@ func (s *SSC) check(c *checker, at string) {
 		c.tables(at, s.Sensitivity, s.Cost, len(s.Chosen), len(s.Candidates))
 	}
 	c.amount(at+"ratio", s.Ratio)
+	c.amount(at+"used_ratio", s.Used)
 	for i, r := range s.Candidates {
 		if !(r > 0) {
 			c.failf("%scandidates[%d] is %g, want a ratio above 0", at, i, r)
@@ -233,8 +266,23 @@ func (x *IAT) check(c *checker, at string, timesteps int, avg float64) {
 		c.failf("%sthresholds has %d entries, T is %d", at, len(x.Thresholds), timesteps)
 	}
 	for _, v := range x.Thresholds {
-		c.fraction(at+"thresholds", v)
+		if !(v >= -1 && v <= 1) {
+			c.failf("%sthresholds holds %g, want -1 to 1", at, v)
+		}
 	}
+	if n := len(x.Limits); n > 0 && n != timesteps {
+		c.failf("%slimits has %d entries, T is %d", at, n, timesteps)
+	}
+	for _, v := range x.Limits {
+		if !(v >= 0 && v <= 2) {
+			c.failf("%slimits holds %g, want 0 to 2", at, v)
+		}
+	}
+	c.name(at+"accumulate", x.Accumulate, false)
+	c.fraction(at+"delta", x.Delta)
+	c.fraction(at+"bound", x.Bound)
+	c.fraction(at+"calibration_agreement", x.Agreement)
+	c.between(at+"calibration_samples", x.Samples, 0, math.MaxInt)
 	if n := len(x.FixedAccuracy); n > 0 && n != timesteps {
 		c.failf("%sfixed_accuracy has %d entries, T is %d", at, n, timesteps)
 	}
@@ -259,6 +307,7 @@ func (x *IAT) check(c *checker, at string, timesteps int, avg float64) {
 		c.name(field+"policy", p.Policy, false)
 		c.fraction(field+"floor_or_risk", p.Setting)
 		c.fraction(field+"accuracy", p.Accuracy)
+		c.fraction(field+"agreement", p.Agreement)
 		c.amount(field+"energy_pj_per_sample", p.EnergyPJ)
 		if !(p.AvgTimesteps >= 1 && p.AvgTimesteps <= float64(timesteps)) {
 			c.failf("%savg_timesteps is %g, want 1 to T = %d", field, p.AvgTimesteps, timesteps)

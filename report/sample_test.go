@@ -117,7 +117,8 @@ func sampleMethod() Result {
 	}
 	full.Spikes, full.Events, full.Density, full.SOPs, full.EnergyPJ = 0.4*base.Spikes, 0.4*base.Events, 0.4*base.Density, 0.4*base.SOPs, 0.4*base.EnergyPJ
 	search := &Search{Layers: []string{"features.2", "features.6", "features.9", "features.13", "features.16"}, BudgetRatio: 0.95, CostUnit: "sops", Metric: "kl", Samples: 1024, Chosen: make([]int, 5), Guard: "searched",
-		Measured: &Estimate{6.21e6, 0.0021}, Uniform: &Uniform{4, Estimate{6.55e6, 0.0026}}}
+		Measured: &Estimate{6.21e6, 0.0021}, Uniform: &Uniform{4, Estimate{6.55e6, 0.0026}},
+		HeldOut: &HeldOut{256, Estimate{6.2e6, 0.0022}, Estimate{6.5e6, 0.0027}}, Rounds: 2}
 	for k := range 8 {
 		search.Candidates = append(search.Candidates, k+1)
 	}
@@ -141,7 +142,8 @@ func sampleMethod() Result {
 	search.Budget = 0.95 * search.uniform(3).Cost
 	search.Frontier, search.Chosen = frontier(search)
 	full.MaxSpike = search.Chosen
-	iat := &IAT{Policy: "target", Score: "entropy", Risk: 0.005, Thresholds: []float64{1, 0.98, 0.97, 0.95, 0.94, 0.94, 0.93, 0.93},
+	iat := &IAT{Policy: "target", Score: "entropy", Risk: 0.005, Delta: 0.05, Accumulate: "sum", Samples: 600, Agreement: 1, Bound: 0.00498,
+		Limits: []float64{0, 2e-5, 0.03, 0.05, 0.06, 0.06, 0.07, 0.07}, Thresholds: []float64{1, 0.99998, 0.97, 0.95, 0.94, 0.94, 0.93, 0.93},
 		Exits:         []int{0, 620, 790, 310, 120, 60, 40, 60},
 		FixedAccuracy: []float64{0.942, 0.974, 0.982, 0.985, 0.9862, 0.9868, 0.987, 0.9872}}
 	for _, risk := range []float64{0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05} {

@@ -104,7 +104,7 @@ func TestMethodCSV(t *testing.T) {
 	}{
 		"tables": {WriteTablesCSV, 5*8 + 5*19, 8, ",adafire,8,search,0,features.2,8," + number(r.SNN[0].Search.Sensitivity[0][7]) +
 			",kl," + number(r.SNN[0].Search.Cost[0][7]) + ",sops,1"},
-		"exits": {WriteExitsCSV, 8, 2, ",adafire,8,2,0.98,620,0.974"},
+		"exits": {WriteExitsCSV, 8, 2, ",adafire,8,2,0.99998,620,0.974"},
 		"sweep": {WriteSweepCSV, 11, 8, ",adafire,8,paper,entropy,0.6,0.9828,2.58,0"},
 	} {
 		var b bytes.Buffer

@@ -55,8 +55,8 @@ func (d *data) terms() []term {
 	}
 	if d.has(hasIAT) {
 		out = append(out, term{"Early exits and mean timesteps",
-			"After each timestep a score says how certain the network is; a sample whose score exceeds the timestep's threshold leaves with the answer it has. Spikes and energy are counted up to each sample's exit. Thresholds come from training samples, never from the test data.",
-			"A low mean hides the slowest samples: the longest wait is still T. Training samples look more certain than new ones, so a stated risk can be passed somewhat on test data. If the setting was picked from the curve shown, its accuracy is a little too good."})
+			"After each timestep a score says how certain the network is; a sample whose score exceeds the timestep's threshold leaves with the answer it has. Spikes and energy are counted up to each sample's exit. Thresholds come from other samples, never from the test data. With policy target the stated risk is the share of answers that may differ from those after all timesteps; it says nothing of right or wrong.",
+			"A low mean hides the slowest samples: the longest wait is still T. A stated risk holds for samples of the same source as those it was set on; samples the ANN was trained on look more certain than new ones. If the setting was picked from the curve shown, its accuracy is a little too good."})
 	}
 	for i := range d.results {
 		for j := range d.results[i].SNN {

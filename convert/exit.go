@@ -200,6 +200,24 @@ func (p *ExitPolicy) Fits(net *snn.Network) error {
 	return nil
 }
 
+// Warnings returns what the user of a policy made for neurons with the given
+// shift should know, none for policy target with a proper shift (algorithms.md
+// 7.4).
+func (p *ExitPolicy) Warnings(shift snn.Shift) []string {
+	var list []string
+	if p.Policy == ExitPaper && p.Agreement < 0.99 {
+		list = append(list, fmt.Sprintf("only %.2f %% of the calibration samples keep their answer when they leave early: policy %s has no bound, policy %s has",
+			100*p.Agreement, ExitPaper, ExitTarget))
+	}
+	if shift == snn.ShiftPerStep {
+		list = append(list, fmt.Sprintf("with shift %s early answers are poor: samples leave late or wrong; shift %s suits early exits", snn.ShiftPerStep, snn.ShiftInitial))
+	}
+	if p.Policy == ExitTarget && p.Bound == 0 && p.Timesteps > 1 {
+		list = append(list, fmt.Sprintf("no early exit has a risk of at most %g for certain on %d samples: all run %d timesteps", p.Risk, p.Samples, p.Timesteps))
+	}
+	return list
+}
+
 // Decide says whether a sample leaves after t timesteps; logits is the
 // network's output, mean over them. It may be called from several goroutines at
 // a time and allocates nothing.

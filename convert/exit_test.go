@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/adafire/adafire/internal/golden"
+	"github.com/adafire/adafire/snn"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
@@ -286,6 +287,29 @@ func TestPolicyTravels(t *testing.T) {
 		damage(&bad)
 		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got error %v, want one about %q", err, want)
+		}
+	}
+}
+
+func TestExitWarnings(t *testing.T) {
+	paper, target := ExitPolicy{Timesteps: 8, Agreement: 0.98}, ExitPolicy{Timesteps: 8, Bound: 0.004, Agreement: 0.98}
+	paper.Policy, target.Policy = ExitPaper, ExitTarget
+	never := target
+	never.Bound = 0
+	good := paper
+	good.Agreement = 0.995
+	for _, c := range []struct {
+		policy ExitPolicy
+		shift  snn.Shift
+		want   []string
+	}{
+		{paper, snn.ShiftInitial, []string{"98.00 %"}}, {paper, snn.ShiftPerStep, []string{"98.00 %", "per-step"}},
+		{good, snn.ShiftInitial, nil}, {target, snn.ShiftInitial, nil}, {target, snn.ShiftPerStep, []string{"per-step"}},
+		{never, snn.ShiftInitial, []string{"all run 8 timesteps"}},
+	} {
+		got := c.policy.Warnings(c.shift)
+		if !slices.EqualFunc(got, c.want, strings.Contains) {
+			t.Errorf("%s, agreement %g, bound %g, shift %s: got %q, want %q", c.policy.Policy, c.policy.Agreement, c.policy.Bound, c.shift, got, c.want)
 		}
 	}
 }

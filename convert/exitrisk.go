@@ -56,17 +56,13 @@ func (c *Course) target(p *ExitPolicy) {
 
 // limitLists returns limits for t = 1..T, from careful to bold.
 func (c *Course) limitLists() [][]float64 {
-	models := make([]changeModel, c.Timesteps-1)
-	for t := range models {
-		models[t] = c.fit(t)
-	}
+	models := c.changeModels()
 	var lists [][]float64
-	for k := range 80 { // a chance of change from 2^-16 to 2^4/(T-1), 4 to the octave
+	for k := range 61 { // a chance of change from 2^-16 to 1/2, 4 to the octave
 		chance := math.Exp2(float64(k)/4 - 16)
 		limits := make([]float64, c.Timesteps)
 		for t, m := range models {
-			// A late exit saves little, so less risk is spent on it.
-			limits[t] = m.limit(min(0.5, chance*float64(c.Timesteps-1-t)/float64(max(1, c.Timesteps-1))))
+			limits[t] = m.limit(chance)
 		}
 		if len(lists) == 0 || !slices.Equal(limits, lists[len(lists)-1]) {
 			lists = append(lists, limits)
@@ -84,14 +80,35 @@ type changeModel struct{ a, b, mean, deviation float64 }
 // two classes it is the difference of the logits.
 func certainty(doubt float64) float64 { return -math.Log(max(doubt, 1e-300)) }
 
-// fit finds the model for t+1 timesteps: maximum likelihood with a normal prior
-// on b, which keeps it finite when changes and others separate, and half a
-// sample of either kind, which keeps a from infinity when nothing changes.
-func (c *Course) fit(t int) changeModel {
+// changeModels fits the models for 1..T-1 timesteps. Late timesteps see few
+// changes or none; the slope of those that see more is where theirs start from.
+// On 1,000 calibration digits, T = 8, a risk of 0.5 %, that brings the mean exit
+// from 3.3 to 1.8.
+func (c *Course) changeModels() []changeModel {
+	models := make([]changeModel, c.Timesteps-1)
+	var slope, changes float64
+	for t := range models {
+		var k float64
+		models[t], k = c.fit(t, 0)
+		slope, changes = slope+k*models[t].b, changes+k
+	}
+	if changes > 0 {
+		for t := range models {
+			models[t], _ = c.fit(t, slope/changes)
+		}
+	}
+	return models
+}
+
+// fit finds the model for t+1 timesteps and counts the answers that change
+// later: maximum likelihood with a normal prior of deviation 1 around the given
+// b, which keeps it finite when changes and others separate, and half a sample
+// of either kind, which keeps a from infinity when nothing changes.
+func (c *Course) fit(t int, prior float64) (m changeModel, changes float64) {
 	n, steps := c.Samples(), c.Timesteps
-	m := changeModel{deviation: 1}
+	m = changeModel{b: prior, deviation: 1}
 	if n == 0 {
-		return m
+		return m, 0
 	}
 	u, changed := make([]float64, n), make([]float64, n)
 	for i := range u {
@@ -99,6 +116,7 @@ func (c *Course) fit(t int) changeModel {
 		m.mean += u[i] / float64(n)
 		if c.Prediction[i*steps+t] != c.Prediction[i*steps+steps-1] {
 			changed[i] = 1
+			changes++
 		}
 	}
 	var variance float64
@@ -113,7 +131,7 @@ func (c *Course) fit(t int) changeModel {
 	}
 	for range 50 { // Newton's method; the likelihood is concave
 		p := m.at(0)
-		ga, gb := 0.5-p, -m.b
+		ga, gb := 0.5-p, prior-m.b
 		haa, hab, hbb := p*(1-p), 0.0, 1.0
 		for i, v := range u {
 			p := m.at(v)
@@ -137,7 +155,7 @@ func (c *Course) fit(t int) changeModel {
 			break
 		}
 	}
-	return m
+	return m, changes
 }
 
 func (m changeModel) at(u float64) float64 { return 1 / (1 + math.Exp(-(m.a + m.b*u))) }

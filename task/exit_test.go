@@ -85,6 +85,18 @@ func TestClassifyAdaptive(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				x, labels := tensor.New(0, 6), []int(nil)
+				for b := range calibration {
+					x.Data, labels = append(x.Data, b.X.Data...), append(labels, b.Labels...)
+					x.Shape[0] += b.X.Shape[0]
+				}
+				same, err := convert.ExitThresholds(t.Context(), nil, net, x, labels, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := cmp.Diff(p, same); d != "" {
+					t.Errorf("thresholds from one tensor differ from those of batches (-batches +one):\n%s", d)
+				}
 				test, err := Observe(t.Context(), nil, net, score, cfg.Accumulate, data, nil)
 				if err != nil {
 					t.Fatal(err)

@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/adafire/adafire/graph"
@@ -17,8 +18,13 @@ type RepairOptions struct {
 	// Ridges are the values of lambda to choose from by the held-out error,
 	// relative to the mean square of a layer's inputs, all > 0; default 1e-4 to
 	// 10 in powers of ten.
-	Ridges  []float64 `json:"ridges"`
-	HoldOut float64   `json:"hold_out"` // share of the samples that decides, in 0..1 (both excluded); default 1/8
+	Ridges []float64 `json:"ridges"`
+	// Rounds is how often the best solution is solved for again without the
+	// currents that already do what they should: negative where the neuron is to
+	// be silent, beyond its range where it is to fire all it can. 0 or more;
+	// default 4.
+	Rounds  int     `json:"rounds"`
+	HoldOut float64 `json:"hold_out"` // share of the samples that decides, in 0..1 (both excluded); default 1/8
 	// MaxInputs is the largest number of weights per output channel that is
 	// solved for, as a dense matrix of its square: beyond it layers are passed
 	// by. Default 4608 (3x3 over 512 channels).
@@ -32,7 +38,7 @@ type RepairOptions struct {
 
 // DefaultRepair returns the default settings.
 func DefaultRepair() RepairOptions {
-	return RepairOptions{Ridges: []float64{1e-4, 1e-3, 1e-2, 1e-1, 1, 10}, HoldOut: 1. / 8, MaxInputs: 4608, Memory: 2 << 30}
+	return RepairOptions{Ridges: []float64{1e-4, 1e-3, 1e-2, 1e-1, 1, 10}, Rounds: 4, HoldOut: 1. / 8, MaxInputs: 4608, Memory: 2 << 30}
 }
 
 // Validate checks the ranges.
@@ -47,6 +53,9 @@ func (o *RepairOptions) Validate() error {
 	}
 	if !(o.HoldOut > 0 && o.HoldOut < 1) {
 		return fmt.Errorf("repair: hold-out %g: want 0 < hold-out < 1", o.HoldOut)
+	}
+	if o.Rounds < 0 || o.Rounds > 1000 {
+		return fmt.Errorf("repair: rounds %d: want 0 to 1000", o.Rounds)
 	}
 	if o.MaxInputs < 1 {
 		return fmt.Errorf("repair: max inputs %d: want 1 or more", o.MaxInputs)
@@ -70,6 +79,12 @@ func (o *RepairOptions) Validate() error {
 // equations, solved in float64. lambda is the one with the smallest error of the
 // neurons' modelled output on samples held out; a layer that no lambda makes
 // better is left alone.
+//
+// A neuron turns every negative current into silence, so how negative it is does
+// not matter. The rounds that follow put the current of the solution before in
+// the place of z wherever both are negative (or both beyond the neuron's range):
+// majorisation of the one-sided squares, which the sum of squares as such does
+// not see. Every round is judged on the held-out samples, too.
 //
 // Arguments and results are those of CalibrateWeights. No gradient is taken.
 func Repair(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, cfg *snn.Config, x *tensor.Tensor, opt RepairOptions) (*graph.Graph, []LayerFit, error) {
@@ -116,57 +131,109 @@ func repairLayer(ctx context.Context, in snn.MeanInput, m *layerModel, o *Repair
 	}
 	systems := m.normalEquations(training)
 	// What is judged is the neurons' output against the activation.
-	limit := float32(0)
+	top := float32(math.Inf(1))
 	if in.Neurons.Kind() == "relu6" {
-		limit = 6
+		top = 6
 	}
-	for i, z := range m.target[training*m.out:] {
-		a := max(z, 0)
-		if limit > 0 {
-			a = min(a, limit)
-		}
-		m.target[training*m.out+i] = a
-	}
+	kernel.ReLU(m.target[training*m.out:], m.target[training*m.out:], top)
 	filter := kernel.NewFilter(m.shape, m.weight)
-	look := func(bias []float32) float64 { return m.objective(filter, bias, training, m.samples) }
-	out.Fit.Before = look(m.bias)
-	out.Fit.After = out.Fit.Before
+	best := &out.Fit
+	best.Before = m.objective(filter, m.bias, training, m.samples)
+	best.After = best.Before
 	weight, bias := make([]float32, len(m.weight)), make([]float32, m.shape.Cout)
-	for i, ridge := range o.Ridges {
+	// try solves all systems, looks at the solution and keeps it if it is the best.
+	try := func(ridge float64) (better bool) {
+		if !m.solve(systems, ridge, weight, bias) {
+			return false
+		}
+		filter.Set(weight)
+		e := m.objective(filter, bias, training, m.samples)
+		if !(e < best.After) {
+			return false
+		}
+		best.After, best.Ridge, best.Changed = e, ridge, true
+		out.Weight = &tensor.Tensor{Shape: slices.Clone(in.Driver.Weight().Shape), Data: slices.Clone(weight)}
+		out.Bias = &tensor.Tensor{Shape: []int{len(bias)}, Data: slices.Clone(bias)}
+		return true
+	}
+	steps := 0
+	report := func() {
+		if steps++; o.Progress != nil {
+			o.Progress(LayerProgress{Layer: in.Layer, Layers: layers, Node: best.Node, Iteration: steps, Iterations: len(o.Ridges) + o.Rounds, Error: best.After})
+		}
+	}
+	for _, ridge := range o.Ridges {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		solved := make([]bool, len(systems))
-		each := m.pool
-		if len(systems) == 1 {
-			each = nil // one system uses all workers itself
-		}
-		each.For(len(systems), func(g int) {
-			inner := m.pool
-			if each != nil {
-				inner = nil
-			}
-			if solved[g] = systems[g].solve(inner, ridge); solved[g] {
-				m.put(g, systems[g], weight, bias)
-			}
-		})
-		if slices.Contains(solved, false) || slices.ContainsFunc(weight, func(v float32) bool { return v-v != 0 }) {
-			continue // too little ridge for these inputs
-		}
-		filter.Set(weight)
-		if e := look(bias); e < out.Fit.After {
-			out.Fit.After, out.Fit.Ridge, out.Fit.Changed = e, ridge, true
-			out.Weight = &tensor.Tensor{Shape: slices.Clone(in.Driver.Weight().Shape), Data: slices.Clone(weight)}
-			out.Bias = &tensor.Tensor{Shape: []int{len(bias)}, Data: slices.Clone(bias)}
-		}
-		if o.Progress != nil {
-			o.Progress(LayerProgress{Layer: in.Layer, Layers: layers, Node: out.Fit.Node, Iteration: i + 1, Iterations: len(o.Ridges), Error: out.Fit.After})
-		}
+		try(ridge)
+		report()
 	}
-	if !out.Fit.Changed {
-		out.Fit.Note = "no lambda makes the held-out error smaller"
+	if !best.Changed {
+		best.Note = "no lambda makes the held-out error smaller"
+		return out, nil
+	}
+	wanted := make([]float32, training*m.out)
+	for range o.Rounds {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		filter.Set(out.Weight.Data)
+		m.oneSided(filter, out.Bias.Data, training, wanted)
+		m.products(systems, training, wanted)
+		if !try(best.Ridge) {
+			break
+		}
+		best.Iterations++
+		report()
 	}
 	return out, nil
+}
+
+// solve puts the solutions of all groups into weights and biases, and says
+// whether there are any.
+func (m *layerModel) solve(systems []*ridgeSystem, ridge float64, weight, bias []float32) bool {
+	each, inner := m.perGroup()
+	solved := make([]bool, len(systems))
+	each.For(len(systems), func(g int) {
+		if solved[g] = systems[g].solve(inner, ridge); solved[g] {
+			m.put(g, systems[g], weight, bias)
+		}
+	})
+	return !slices.Contains(solved, false) && !slices.ContainsFunc(weight, func(v float32) bool { return v-v != 0 })
+}
+
+// perGroup says which pool works on the groups and which inside of one: a single
+// group uses all workers itself.
+func (m *layerModel) perGroup() (each, inner *parallel.Pool) {
+	if m.shape.Groups == 1 {
+		return nil, m.pool
+	}
+	return m.pool, nil
+}
+
+// oneSided writes what is wanted of the mean currents of the first samples:
+// m.target, or the currents of the filter where both are negative or both
+// beyond the range.
+func (m *layerModel) oneSided(f *kernel.Filter, bias []float32, samples int, wanted []float32) {
+	for at := 0; at < samples; at += evalSamples {
+		n := min(evalSamples, samples-at)
+		var added []float32
+		if m.added != nil {
+			added = m.added[at*m.out : (at+n)*m.out]
+		}
+		z := wanted[at*m.out : (at+n)*m.out]
+		m.current(n, f, bias, m.input[at*m.in:(at+n)*m.in], added, z)
+		m.pool.Chunks(n, 1, func(lo, hi int) {
+			for i := lo * m.out; i < hi*m.out; i++ {
+				want := m.target[at*m.out+i]
+				if limit := m.q.limit * m.q.steps / m.scale[i%m.shape.Cout]; (want <= 0 && z[i] <= 0) || (want >= limit && z[i] >= limit) {
+					continue
+				}
+				z[i] = want
+			}
+		})
+	}
 }
 
 const (
@@ -179,16 +246,9 @@ const (
 // of the driver, z - rbar. Of layers with very many patches every q-th is taken.
 func (m *layerModel) normalEquations(samples int) []*ridgeSystem {
 	s := m.shape
-	positions := m.out / s.Cout
-	step := (samples*positions + mostRows - 1) / mostRows
-	rows := (samples*positions + step - 1) / step
 	k, n := taps(s)+1, s.Cout/s.Groups
 	systems := make([]*ridgeSystem, s.Groups)
-	each, inner := m.pool, (*parallel.Pool)(nil)
-	if s.Groups == 1 {
-		each, inner = nil, m.pool
-	}
-	each.For(s.Groups, func(g int) {
+	for g := range systems {
 		sys := newRidgeSystem(k, n)
 		for r := range k - 1 {
 			for c := range n {
@@ -200,46 +260,68 @@ func (m *layerModel) normalEquations(samples int) []*ridgeSystem {
 				sys.old[(k-1)*n+c] = float64(m.bias[g*n+c])
 			}
 		}
-		both := k + n
-		patches, wanted := make([]float32, patchRows*k), make([]float32, patchRows*both)
-		sums := make([]float32, k*both)
-		for lo := 0; lo < rows; lo += patchRows {
-			count := min(patchRows, rows-lo)
-			inner.Chunks(count, 64, func(a, b int) {
-				for i := a; i < b; i++ {
-					p := (lo + i) * step
-					row := patches[i*k : (i+1)*k]
-					m.patch(row, g, p/positions, p%positions)
-					at := p*s.Cout + g*n
-					to := wanted[i*both : (i+1)*both]
-					copy(to, row)
-					copy(to[k:], m.target[at:at+n])
-					if m.added != nil {
-						for c, v := range m.added[at : at+n] {
-							to[k+c] -= v
-						}
-					}
-				}
-			})
-			// The product of two matrices is the weight gradient of a 1x1
-			// convolution: float32 inside of a part, float64 over the parts.
-			kernel.ConvBackwardWeight(inner, kernel.ConvShape{N: 1, H: 1, W: count, Cin: k, KH: 1, KW: 1, Cout: both,
-				StrideH: 1, StrideW: 1, DilH: 1, DilW: 1, Groups: 1}, patches[:count*k], wanted[:count*both], sums)
-			inner.Chunks(k, 16, func(a, b int) {
-				for r := a; r < b; r++ {
-					part := sums[r*both : (r+1)*both]
-					for c, v := range part[:k] {
-						sys.square[r*k+c] += float64(v)
-					}
-					for c, v := range part[k:] {
-						sys.product[r*n+c] += float64(v)
-					}
-				}
-			})
-		}
 		systems[g] = sys
-	})
+	}
+	each, inner := m.perGroup()
+	each.For(s.Groups, func(g int) { m.gather(inner, systems[g], g, samples, m.target, true) })
 	return systems
+}
+
+// products gathers the products with other wanted currents again.
+func (m *layerModel) products(systems []*ridgeSystem, samples int, wanted []float32) {
+	each, inner := m.perGroup()
+	each.For(len(systems), func(g int) { m.gather(inner, systems[g], g, samples, wanted, false) })
+}
+
+// gather sums the products of the patches of group g with what is wanted and,
+// if asked, with each other.
+func (m *layerModel) gather(pool *parallel.Pool, sys *ridgeSystem, g, samples int, wanted []float32, square bool) {
+	s := m.shape
+	positions := m.out / s.Cout
+	step := (samples*positions + mostRows - 1) / mostRows
+	rows := (samples*positions + step - 1) / step
+	k, n := sys.k, sys.n
+	first := 0 // column of what is wanted
+	if square {
+		first = k
+	}
+	columns := first + n
+	patches, right := make([]float32, patchRows*k), make([]float32, patchRows*columns)
+	sums := make([]float32, k*columns)
+	clear(sys.product)
+	for lo := 0; lo < rows; lo += patchRows {
+		count := min(patchRows, rows-lo)
+		pool.Chunks(count, 64, func(a, b int) {
+			for i := a; i < b; i++ {
+				p := (lo + i) * step
+				row, to := patches[i*k:(i+1)*k], right[i*columns:(i+1)*columns]
+				m.patch(row, g, p/positions, p%positions)
+				copy(to[:first], row)
+				at := p*s.Cout + g*n
+				copy(to[first:], wanted[at:at+n])
+				if m.added != nil {
+					for c, v := range m.added[at : at+n] {
+						to[first+c] -= v
+					}
+				}
+			}
+		})
+		// The product of two matrices is the weight gradient of a 1x1
+		// convolution: float32 inside of a part, float64 over the parts.
+		kernel.ConvBackwardWeight(pool, kernel.ConvShape{N: 1, H: 1, W: count, Cin: k, KH: 1, KW: 1, Cout: columns,
+			StrideH: 1, StrideW: 1, DilH: 1, DilW: 1, Groups: 1}, patches[:count*k], right[:count*columns], sums)
+		pool.Chunks(k, 16, func(a, b int) {
+			for r := a; r < b; r++ {
+				part := sums[r*columns : (r+1)*columns]
+				for c, v := range part[:first] {
+					sys.square[r*k+c] += float64(v)
+				}
+				for c, v := range part[first:] {
+					sys.product[r*n+c] += float64(v)
+				}
+			}
+		})
+	}
 }
 
 // patch writes the inputs that position p of a sample sees in group g, and a 1

@@ -190,6 +190,7 @@ func TestRepairErrors(t *testing.T) {
 	for want, change := range map[string]func(*RepairOptions){
 		"no ridge":     func(o *RepairOptions) { o.Ridges = nil },
 		"ridge 0":      func(o *RepairOptions) { o.Ridges = []float64{0} },
+		"rounds -1":    func(o *RepairOptions) { o.Rounds = -1 },
 		"hold-out 0":   func(o *RepairOptions) { o.HoldOut = 0 },
 		"max inputs 0": func(o *RepairOptions) { o.MaxInputs = 0 },
 		"memory 0":     func(o *RepairOptions) { o.Memory = 0 },

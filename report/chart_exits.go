@@ -63,7 +63,7 @@ func (d *data) exits() (*drawing, error) {
 	p.Add(horizontalRules(), fixed{bar}, level{at: mean, vertical: true})
 	g.legend = []legendItem{{entryLabel(own, s), own.index}, {fmt.Sprintf("mean: %s of %d timesteps", steps(mean), s.Timesteps), annLine}}
 	g.caption = fmt.Sprintf("Easy samples are answered after few timesteps and cost nothing afterwards; the last bar holds those that never were certain enough. "+
-		"A sample leaves when its %s exceeds a threshold found on training samples (%s).", x.scoreText(), x.policyText())
+		"A sample leaves when its %s exceeds a threshold found on other samples (%s).", x.scoreText(), x.policyText())
 	g.alt = fmt.Sprintf("%s, %s: mean %s of %d timesteps. %s.", g.title, entryLabel(own, s), steps(mean), s.Timesteps, strings.Join(said, "; "))
 	return g, nil
 }
@@ -91,7 +91,7 @@ func (x *IAT) policyText() string {
 		}
 		return text
 	case "paper":
-		return fmt.Sprintf("policy paper: from the floor %s up, higher where training samples are more certain", trimmed(x.Floor))
+		return fmt.Sprintf("policy paper: from the floor %s up, higher where samples are more certain", trimmed(x.Floor))
 	}
 	return "policy " + x.Policy
 }
@@ -104,6 +104,8 @@ func (x *IAT) thresholdText(t int) string {
 		limit = x.Limits[t]
 	}
 	switch {
+	case t == len(x.Thresholds)-1:
+		return "none (all leave)"
 	case limit == 0:
 		return "1 (none leaves)"
 	case limit < 0.01:

@@ -478,8 +478,8 @@ func (p *page) addLayers(d *data) {
 }
 
 func layerCells(s *SNN, title string) table {
-	t := table{Caption: "Layers of " + title + `; means per sample. A row's SOPs and energy are what the layer's spikes cause where they arrive; ` +
-		"MACs stand where the layer's own current is analog. The ANN's columns are of its layers where those operations happen, each in one row.", Head: slices.Clone(layerColumns)}
+	t := table{Caption: "Layers of " + title + "; means per sample. A row holds what its spikes cause where they arrive, and the MACs of its own current where that is analog; " +
+		"the ANN's columns are of its layers where these happen.", Head: slices.Clone(layerColumns)}
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) } // enough to sort by
 	raw := func(l *Layer) []string {
 		return []string{"", "", "", number(float64(l.Neurons)), number(float64(l.MaxSpike)), number(l.ThresholdMean), number(l.ThresholdMin),

@@ -18,8 +18,8 @@ const (
 // and what was measured, and the tables themselves, folded.
 func (p *page) addChoices(d *data) {
 	t := table{
-		Caption: "What the stages chose. Summed: by the tables of single layers, which rank choices. Measured: on the whole network; only this says what a choice is worth.",
-		Head:    []string{"stage", "network", "setting", "cost, summed", "cost, measured", "cost, change", "sensitivity, summed", "sensitivity, measured", "guard kept"},
+		Caption: "What the stages chose. Sums of single layers rank choices; only what was measured on the whole network says what a choice is worth.",
+		Head:    []string{"stage", "network", "setting", "cost, sum", "cost, measured", "change", "sensitivity, sum", "measured", "guard kept"},
 	}
 	if s, c := d.holder(hasSearch); s != nil {
 		t.Rows = append(t.Rows, s.Search.rows(entryLabel(c, s))...)
@@ -108,7 +108,7 @@ func (s *Search) rows(network string) []tableRow {
 	limits := "limits " + shorten(burstText(s.Chosen), 40)
 	out = append(out, choiceRow("search", network, limits, s.CostUnit, keptSearched, &predicted, s.Measured, change))
 	if h := s.HeldOut; h != nil {
-		const stage = "search, samples kept back"
+		const stage = "search, other samples"
 		out = append(out, choiceRow(stage, network, "uniform limit", s.CostUnit, keptUniform, nil, &h.Uniform, plain("–")),
 			choiceRow(stage, network, limits, s.CostUnit, keptSearched, nil, &h.Searched, changeCell(&h.Uniform, &h.Searched)))
 	}
@@ -131,7 +131,7 @@ func (s *SSC) rows(network string) []tableRow {
 		change = changeCell(&s.Measured.Before, &s.Measured.After)
 	}
 	return []tableRow{
-		choiceRow("compression", network, "thresholds as calibrated", s.CostUnit, "", side(s.Predicted, false), side(s.Measured, false), plain("–")),
+		choiceRow("compression", network, "as calibrated", s.CostUnit, "", side(s.Predicted, false), side(s.Measured, false), plain("–")),
 		choiceRow("compression", network, s.boundText(), s.CostUnit, "",
 			side(s.Predicted, true), side(s.Measured, true), change),
 	}
@@ -139,7 +139,7 @@ func (s *SSC) rows(network string) []tableRow {
 
 // boundText says what was chosen within.
 func (s *SSC) boundText() string {
-	text := "thresholds raised, sensitivity ratio " + trimmed(s.Ratio)
+	text := "raised, sensitivity ratio " + trimmed(s.Ratio)
 	if s.Used > 0 && s.Used != s.Ratio {
 		text += ", lowered to " + trimmed(s.Used)
 	}
@@ -180,12 +180,24 @@ func (s *SNN) tableFold(name, label, what string) fold {
 	return f
 }
 
+// checkText says what was seen on the samples the thresholds were checked on.
+func (x *IAT) checkText() string {
+	if x.Samples == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(" On the %s samples the thresholds were checked on, %s of the answers were those after all timesteps", integer(int64(x.Samples)), percent(x.Agreement))
+	if x.Bound > 0 {
+		text += fmt.Sprintf("; the upper bound of the share of others is %s", percent(x.Bound))
+	}
+	return text + "."
+}
+
 // exitFold shows thresholds and exits by timestep, and the sweep.
 func (s *SNN) exitFold(label string) fold {
 	x := s.IAT
 	f := fold{ID: "tables-exits", Summary: "Early exits: thresholds, exits and the sweep (" + label + ")"}
 	t := table{
-		Caption: fmt.Sprintf("Exits of %s by timestep: policy %s, score %s.", label, x.Policy, x.Score),
+		Caption: fmt.Sprintf("Exits of %s by timestep: policy %s, score %s.%s", label, x.Policy, x.Score, x.checkText()),
 		Head:    []string{"timestep", "threshold", "samples that leave", "share", "gone so far", "accuracy if all left"},
 	}
 	total, gone := 0.0, 0.0

@@ -211,7 +211,7 @@ func TestMethodPage(t *testing.T) {
 	for _, want := range []string{
 		"Burst limits: sensitivity against cost", "kept the searched limits", "burst limit 4 everywhere", "limits 8,5,4,3,2",
 		"6.21 M SOPs before, 3.90 M SOPs after", "−37.20 %", "Threshold ratios, by layer", "sensitivity ratio 1.2",
-		"mean: 3.29 of 8 timesteps", "at most 0.5 % of the answers", "except for a chance of 5.0 %", "1 − 2e-05", "none leaves", "samples kept back", "Network: adafire (", "policy target, risk 0 to 0.05", "policy paper, floor 0.6 to 0.9",
+		"mean: 3.29 of 8 timesteps", "at most 0.5 % of the answers", "except for a chance of 5.0 %", "1 − 2e-05", "none leaves", "search, other samples", "all leave", "On the 600 samples", "share of others is 0.50 %", "Network: adafire (", "policy target, risk 0 to 0.05", "policy paper, floor 0.6 to 0.9",
 		"answered after 3.29 of 8 timesteps", "Early exits and mean timesteps", "Burst-limit search", "Spike compression",
 	} {
 		if !strings.Contains(text, want) {

@@ -28,7 +28,7 @@ func (d *data) terms() []term {
 			"The ANN's operations. In the SNN only what comes before the first neuron: the input is analog and constant, so it is computed once per sample.",
 			"In small networks this first layer can dominate the SNN's energy; more timesteps then look cheap."},
 		{"Rows of the layer table",
-			"A row holds the operations that a layer's spikes cause where they arrive, or, where the layer's own current is analog, that current's MACs as well. The ANN's figures beside it are of the ANN's layers where these operations happen; each of them stands in one row.",
+			"A row holds the operations that a layer's spikes cause where they arrive; where the layer's own current is analog, that current's MACs as well. The ANN's figures beside it are of the ANN's layers where these operations happen; each of them stands in one row.",
 			"A row is therefore not the work of computing that layer: a layer that fires a lot makes the layers behind it expensive, and the cost shows in the row of the one that fires. Where several layers feed one, the first row has all of the ANN's operations and the ratio of single rows says little."},
 		{"Energy",
 			"MACs and SOPs times constants of a 45 nm process (Horowitz, ISSCC 2014), " + EnergyNote + ".",

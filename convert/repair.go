@@ -92,15 +92,7 @@ func Repair(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, 
 		return nil, nil, err
 	}
 	w := &layerWalk{pool: pool, original: original, cfg: cfg, memory: opt.Memory, current: true, checkpoint: opt.Checkpoint}
-	w.skip = func(d snn.Driven) string {
-		switch s, _ := convShape(d.Driver); {
-		case taps(s) > opt.MaxInputs:
-			return fmt.Sprintf("%d inputs per output channel, at most %d are solved for", taps(s), opt.MaxInputs)
-		case solverMemory(s) > opt.Memory/4:
-			return fmt.Sprintf("the normal equations take %d MiB, the memory allows %d", solverMemory(s)>>20, opt.Memory>>22)
-		}
-		return ""
-	}
+	w.skip = func(d snn.Driven) string { return opt.tooLarge(d.Driver) }
 	layers := 0
 	w.begin = func(list []snn.Driven) { layers = len(list) }
 	w.fit = func(ctx context.Context, in snn.MeanInput, target *tensor.Tensor) (*FittedLayer, error) {
@@ -108,6 +100,17 @@ func Repair(ctx context.Context, pool *parallel.Pool, original, g *graph.Graph, 
 		return repairLayer(ctx, in, m, &opt, layers)
 	}
 	return w.run(ctx, g, x, opt.Resume)
+}
+
+// tooLarge says why a layer is not solved for, "" if it is.
+func (o *RepairOptions) tooLarge(n *graph.Node) string {
+	switch s, _ := convShape(n); {
+	case taps(s) > o.MaxInputs:
+		return fmt.Sprintf("%d inputs per output channel, at most %d are solved for", taps(s), o.MaxInputs)
+	case solverMemory(s) > o.Memory/4:
+		return fmt.Sprintf("the normal equations take %d MiB, the memory allows %d", solverMemory(s)>>20, o.Memory>>22)
+	}
+	return ""
 }
 
 // taps is the number of weights per output channel.
@@ -135,7 +138,9 @@ func repairLayer(ctx context.Context, in snn.MeanInput, m *layerModel, o *Repair
 	if in.Neurons.Kind() == "relu6" {
 		top = 6
 	}
-	kernel.ReLU(m.target[training*m.out:], m.target[training*m.out:], top)
+	if m.scale != nil {
+		kernel.ReLU(m.target[training*m.out:], m.target[training*m.out:], top)
+	}
 	filter := kernel.NewFilter(m.shape, m.weight)
 	best := &out.Fit
 	best.Before = m.objective(filter, m.bias, training, m.samples)
@@ -172,6 +177,9 @@ func repairLayer(ctx context.Context, in snn.MeanInput, m *layerModel, o *Repair
 	if !best.Changed {
 		best.Note = "no lambda makes the held-out error smaller"
 		return out, nil
+	}
+	if m.scale == nil {
+		return out, nil // a readout is linear
 	}
 	wanted := make([]float32, training*m.out)
 	for range o.Rounds {

@@ -208,6 +208,54 @@ func TestRepairErrors(t *testing.T) {
 	}
 }
 
+// TestRepairReadout: the last layer makes the best of what arrives.
+func TestRepairReadout(t *testing.T) {
+	x, test := samples(35, 300, imageShape), samples(36, 200, imageShape)
+	g, cfg := coarse(t, small(t), x)
+	got, fit, err := RepairReadout(t.Context(), nil, g, g, cfg, x, DefaultRepair())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := forward(t, g, test)
+	distance := func(h *graph.Graph) (sum float64) {
+		for i, v := range simulate(t, h, cfg, test, false).Logits.Data {
+			sum += float64(v-want[i]) * float64(v-want[i]) / 200
+		}
+		return sum
+	}
+	before, after := distance(g), distance(got)
+	t.Logf("square error of the outputs %.4f before, %.4f after; %+v", before, after, fit)
+	if after > 0.7*before || fit.Node != "fc2" || fit.Samples != 300 || fit.HeldOut != 37 || !fit.Changed || math.Abs(fit.After-after) > 0.6*after {
+		t.Errorf("square error of the outputs %g before, %g after; %+v", before, after, fit)
+	}
+	for _, n := range g.Nodes {
+		if n.Name != "fc2" && n.Weight() != got.Node(n.Name).Weight() {
+			t.Errorf("%q changed", n.Name)
+		}
+	}
+	pool := parallel.New(3)
+	defer pool.Close()
+	again, _, err := RepairReadout(t.Context(), pool, g, g, cfg, x, DefaultRepair())
+	if err != nil || !slices.Equal(again.Node("fc2").Weight().Data, got.Node("fc2").Weight().Data) {
+		t.Errorf("three workers find something else, error %v", err)
+	}
+	// What cannot be solved for stays.
+	o := DefaultRepair()
+	o.MaxInputs = 5
+	if same, fit, err := RepairReadout(t.Context(), nil, g, g, cfg, x, o); err != nil || same != g || !strings.Contains(fit.Note, "10 inputs") {
+		t.Errorf("got %+v, error %v", fit, err)
+	}
+	b := newBuilder(7)
+	soft := b.finish(t, b.g.Add("softmax", &graph.Softmax{}, nil, b.conv("out", b.relu("r", b.conv("stem", b.g.Input("input", imageShape), 2, 4, 1)), 4, 2, 1)))
+	soft, cfg = coarse(t, soft, x)
+	if same, fit, err := RepairReadout(t.Context(), nil, soft, soft, cfg, x, DefaultRepair()); err != nil || same != soft || fit.Note != "the output comes from a softmax" {
+		t.Errorf("got %+v, error %v", fit, err)
+	}
+	if _, _, err := RepairReadout(t.Context(), nil, g, soft, cfg, x, DefaultRepair()); err == nil || !strings.Contains(err.Error(), "differ in shape") {
+		t.Errorf("got error %v", err)
+	}
+}
+
 // TestRidgeSystem: the solution satisfies the equations, and a matrix that is
 // not positive definite is refused.
 func TestRidgeSystem(t *testing.T) {

@@ -342,9 +342,7 @@ func (w *layerWalk) run(ctx context.Context, g *graph.Graph, x *tensor.Tensor, r
 		if err != nil {
 			return nil, err
 		}
-		if used := in.Input.Shape[0]; used < all {
-			l.Fit.Note = strings.TrimPrefix(fmt.Sprintf("%s; %d of %d samples fit into the memory", l.Fit.Note, used, all), "; ")
-		}
+		noteSamples(&l.Fit, all)
 		if err := apply(next, l); err != nil {
 			return nil, err
 		}
@@ -408,6 +406,13 @@ func apply(g *graph.Graph, l *FittedLayer) error {
 	}
 	n.Params = params
 	return nil
+}
+
+// noteSamples notes that memory was short.
+func noteSamples(f *LayerFit, all int) {
+	if f.Samples < all {
+		f.Note = strings.TrimPrefix(fmt.Sprintf("%s; %d of %d samples fit into the memory", f.Note, f.Samples, all), "; ")
+	}
 }
 
 // fitting returns how many of all samples of the given size fit into memory.

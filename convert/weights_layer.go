@@ -26,7 +26,7 @@ type layerModel struct {
 	rows    bool             // fully connected: samples are columns of one image
 	in, out int              // values of a sample
 	q       quantiser
-	scale   []float32 // T/theta per output channel
+	scale   []float32 // T/theta per output channel; nil for a readout: y is the current
 	weight  []float32 // as they were
 	bias    []float32 // nil for none
 	samples int
@@ -98,6 +98,9 @@ func (m *layerModel) current(n int, f *kernel.Filter, bias, x, added, z []float3
 // output returns what the neurons of channel ch make of the mean current z, in
 // units of the activation, and whether the gradient passes.
 func (m *layerModel) output(z float32, ch int) (y float32, passes bool) {
+	if m.scale == nil {
+		return z, true
+	}
 	u, top := z*m.scale[ch], m.q.limit*m.q.steps
 	if m.q.round {
 		passes = u >= -0.5 && u <= top+0.5

@@ -453,6 +453,9 @@ func (w *layerWalk) targets(driven []snn.Driven, x *tensor.Tensor) (*targetStrea
 		if d.Addend != nil {
 			in += out
 		}
+		if w.current {
+			out *= 2 // repair keeps what it wants beside the target
+		}
 		s.samples[i] = min(fitting(s.memory, in, x.Shape[0]), fitting(s.memory, out, x.Shape[0]))
 	}
 	return s, nil

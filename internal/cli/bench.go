@@ -12,6 +12,7 @@ import (
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/bench"
+	"github.com/adafire/adafire/internal/job"
 	"github.com/adafire/adafire/internal/npy"
 	"github.com/adafire/adafire/models"
 	"github.com/adafire/adafire/snn"
@@ -286,14 +287,11 @@ func (b *benchFlags) load(s *session) (bench.Subject, error) {
 			return one, s.Usagef("--%s is for a conversion, %s is converted already", flag, b.model)
 		}
 	}
-	cfg, err := snn.Decode(m.SNN, m.Extra)
+	c, err := job.Spiking(b.model, m)
 	if err == nil {
-		one.SNN, err = snn.New(m.Graph, cfg)
+		one.SNN, err = c.Network()
 	}
-	if err != nil {
-		return one, fmt.Errorf("%s: %w", b.model, err)
-	}
-	return one, nil
+	return one, err
 }
 
 // readSamples reads [N, shape] or, for images, [N, C, H, W].

@@ -22,6 +22,7 @@ type convertFlags struct {
 	maxPool   string
 	readout   bool
 	energy    string
+	method    methodFlags
 }
 
 // register defines the flags; timesteps is the default of --timesteps, nil if
@@ -29,7 +30,8 @@ type convertFlags struct {
 func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
 	intListVar(f, &c.timesteps, "timesteps", timesteps, 1, snn.MaxTimesteps, "timesteps T, one or a list")
 	choiceVar(f, &c.profile, "profile", convert.ProfileDefault, []string{convert.ProfileDefault, convert.ProfileReference}, "where the settings start: ours, or the method's authors' code")
-	choiceVar(f, &c.calib, "calib", convert.CalibrationLight, []string{convert.CalibrationNone, convert.CalibrationLight, convert.CalibrationPotential}, "calibration: biases (light), initial potentials, or none")
+	choiceVar(f, &c.calib, "calib", convert.CalibrationLight, []string{convert.CalibrationNone, convert.CalibrationLight, convert.CalibrationPotential, job.CalibrationAdvanced, job.CalibrationRepair},
+		"calibration: of biases (light), of initial potentials, of weights, potentials and biases (advanced), of layers in closed form (repair), or none")
 	intVar(f, &c.samples, "calib-samples", 1024, 1, 1<<30, "training samples for thresholds and calibration")
 	textVar(f, &c.threshold, "threshold", "mse", "mse, max or percentile:P with P above 0 and up to 100", func(text string) error {
 		cfg := convert.Default()
@@ -45,6 +47,7 @@ func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
 	for _, p := range snn.EnergyProfiles {
 		profiles = append(profiles, p.Name)
 	}
+	c.method.register(f)
 	choiceVar(f, &c.energy, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
 }
 
@@ -55,6 +58,9 @@ func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error)
 		return cfg, s.Usagef("--profile: %v", err)
 	}
 	cfg.Timesteps, cfg.MaxSpike, cfg.Calibration = timesteps, c.maxSpike, c.calib
+	if c.calib == job.CalibrationAdvanced || c.calib == job.CalibrationRepair {
+		cfg.Calibration = convert.CalibrationLight // what search and SSC calibrate with
+	}
 	cfg.Threshold, cfg.ChannelWise, cfg.Readout = c.threshold, c.channel, c.readout
 	resolve(s, "calib-samples", &cfg.Samples, &c.samples)
 	cfg.BiasSamples = min(cfg.BiasSamples, cfg.Samples)
@@ -72,18 +78,42 @@ func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error)
 	return cfg, nil
 }
 
-// namedSetting names a configuration as the report does: plain or burst spikes,
-// calibration, and the profile unless it is ours.
+// setting is the whole conversion for T timesteps, named as the report does:
+// plain or burst spikes, calibration, the stages switched on, and the profile
+// unless it is ours.
+func (c *convertFlags) setting(s *session, timesteps int) (job.Setting, error) {
+	cfg, err := c.config(s, timesteps)
+	if err != nil {
+		return job.Setting{}, err
+	}
+	set := namedSetting(cfg)
+	switch c.calib {
+	case job.CalibrationAdvanced:
+		opt := convert.DefaultAdvanced()
+		opt.Weights.Seed = s.Seed
+		set.Advanced, set.Name = &opt, settingName(cfg, c.calib)
+	case job.CalibrationRepair:
+		opt := convert.DefaultRepair()
+		set.Repair, set.Name = &opt, settingName(cfg, c.calib)
+	}
+	return set, c.method.apply(s, &set)
+}
+
+// namedSetting is a conversion without further stages.
 func namedSetting(cfg convert.Config) job.Setting {
+	return job.Setting{Name: settingName(cfg, cfg.Calibration), Config: cfg}
+}
+
+func settingName(cfg convert.Config, calib string) string {
 	name := "burst"
 	if cfg.MaxSpike == 1 {
 		name = "plain"
 	}
-	name = fmt.Sprintf("%s-%s", name, cfg.Calibration)
+	name = fmt.Sprintf("%s-%s", name, calib)
 	if cfg.Profile == convert.ProfileReference {
 		name = "reference-" + name
 	}
-	return job.Setting{Name: name, Config: cfg}
+	return name
 }
 
 // energyProfile returns the chosen energies.

@@ -50,9 +50,12 @@ A few hundred are enough; they should look like what the network will see.`,
 		if len(conv.timesteps) != 1 {
 			return s.Usagef("--timesteps: %d values, a spiking network has one", len(conv.timesteps))
 		}
-		cfg, err := conv.config(s, conv.timesteps[0])
+		set, err := conv.setting(s, conv.timesteps[0])
 		if err != nil {
 			return err
+		}
+		if samples != "" && (set.Exit != nil || conv.method.metric == string(convert.MetricAccuracy)) {
+			return s.Usagef("--iat and --metric accuracy want labels, which --calib-data has not: give --dataset")
 		}
 		if err := s.CheckTarget(out); err != nil {
 			return err
@@ -65,12 +68,13 @@ A few hundred are enough; they should look like what the network will see.`,
 		if err != nil {
 			return err
 		}
-		x, err := s.calibration(data, samples, g, cfg, model)
+		calib, held, err := s.calibration(data, samples, g, set, model)
 		if err != nil {
 			return err
 		}
 		start := time.Now()
-		res, err := convert.Convert(s.Ctx, s.Pool, g, x, cfg)
+		res, err := job.Apply(s.Ctx, s.Pool, g, set, calib, held, s.Progress())
+		s.Progress().Done()
 		if err != nil {
 			return err
 		}
@@ -80,31 +84,42 @@ A few hundred are enough; they should look like what the network will see.`,
 		if err := job.SaveSNN(out, res, source, s.Force); err != nil {
 			return err
 		}
-		return s.Emit(summary(res, x.Shape[0], time.Since(start), out), func(w io.Writer) error {
+		return s.Emit(summary(res, calib.X.Shape[0], time.Since(start), out), func(w io.Writer) error {
 			dead := 0
 			for _, d := range res.Dead {
 				dead += len(d)
 			}
 			_, err := fmt.Fprintf(w, "%s: %d layers of neurons, T=%d, maxspike %d, %s calibration on %d samples in %.1f s; %d channels never fired\n",
-				out, len(res.SNN.Layers), cfg.Timesteps, cfg.MaxSpike, cfg.Calibration, x.Shape[0], time.Since(start).Seconds(), dead)
+				out, len(res.SNN.Layers), res.SNN.Timesteps, set.Config.MaxSpike, conv.calib, calib.X.Shape[0], time.Since(start).Seconds(), dead)
 			return err
 		})
 	})
 	return cmd
 }
 
-// calibration returns the samples to convert with.
-func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, cfg convert.Config, model string) (*tensor.Tensor, error) {
-	if file == "" {
-		d, err := data.open(s, 0.05)
-		if err != nil {
-			return nil, err
-		}
-		if err := checkFits(model, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
-			return nil, err
-		}
-		return d.Calibration(s.Ctx, max(cfg.Samples, cfg.BiasSamples), job.Recipe(d.Name, "", d.Test.Info(), s.Seed).AugmentFor(cfg.Profile))
+// calibration returns the samples to convert with, and those for early exits.
+func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, set job.Setting, model string) (calib, held job.Samples, err error) {
+	if file != "" {
+		calib.X, err = s.readCalibration(file, g.InputNodes()[0].Shape, model)
+		return calib, held, err
 	}
+	d, err := data.open(s, defaultHoldOut)
+	if err != nil {
+		return calib, held, err
+	}
+	if err := checkFits(model, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
+		return calib, held, err
+	}
+	augment := job.Recipe(d.Name, "", d.Test.Info(), s.Seed).AugmentFor(set.Config.Profile)
+	if calib, err = d.Calibration(s.Ctx, set.Samples(), augment); err != nil || set.Exit == nil {
+		return calib, held, err
+	}
+	held, err = d.HeldOut(s.Ctx)
+	return calib, held, err
+}
+
+// readCalibration reads samples [N, shape] from an .npy file.
+func (s *session) readCalibration(file string, want graph.Shape, model string) (*tensor.Tensor, error) {
 	a, err := npy.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -112,7 +127,6 @@ func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, cfg
 	if _, err := s.AddInput(file); err != nil {
 		return nil, err
 	}
-	want := g.InputNodes()[0].Shape
 	if len(a.Shape) == 0 || !slices.Equal(a.Shape[1:], []int(want)) {
 		return nil, fmt.Errorf("%s: array of shape %v, want [N %v] for the network in %s", file, a.Shape, want, model)
 	}
@@ -136,7 +150,7 @@ type conversion struct {
 	Layers    []convert.LayerError `json:"layers,omitempty"`
 }
 
-func summary(res *convert.Result, samples int, took time.Duration, out string) conversion {
+func summary(res *job.Converted, samples int, took time.Duration, out string) conversion {
 	c := conversion{Schema: 1, Command: "convert", Out: out, Timesteps: res.SNN.Timesteps, Samples: samples, Seconds: took.Seconds(),
 		Dead: res.Dead, Layers: res.Layers}
 	for _, l := range res.SNN.Layers {

@@ -73,7 +73,7 @@ smaller differences mean nothing.`,
 		if err := s.outFolder(out, files...); err != nil {
 			return err
 		}
-		d, err := job.OpenData("digits", "", 0.05, s.Seed, s.Pool.Workers())
+		d, err := job.OpenData("digits", "", defaultHoldOut, s.Seed, s.Pool.Workers())
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ conversions.`,
 		if err != nil {
 			return err
 		}
-		d, err := data.open(s, 0.05)
+		d, err := data.open(s, defaultHoldOut)
 		if err != nil {
 			return err
 		}
@@ -93,10 +93,11 @@ conversions.`,
 // evalSNN measures a loaded spiking network at each number of timesteps. The
 // ANN in the result is the network's own graph: with biases as calibrated.
 func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timesteps []int) error {
-	cfg, err := snn.Decode(m.SNN, m.Extra)
+	c, err := job.Spiking(path, m)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
+	cfg := c.SNN
 	if len(timesteps) == 0 {
 		timesteps = []int{cfg.Timesteps}
 	}
@@ -104,7 +105,9 @@ func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timest
 		return err
 	}
 	for _, t := range timesteps {
+		exit := c.Exit
 		if t != cfg.Timesteps {
+			exit = nil // its thresholds are for the timesteps it was made for
 			s.Verbosef("%s was converted for T=%d, running T=%d", path, cfg.Timesteps, t)
 		}
 		at := cfg.Clone()
@@ -113,7 +116,7 @@ func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timest
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		if err := b.MeasureNetwork(s.Ctx, filepath.Base(path), net); err != nil {
+		if _, err := b.MeasureNetwork(s.Ctx, filepath.Base(path), net, exit); err != nil {
 			return err
 		}
 	}

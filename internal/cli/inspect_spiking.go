@@ -39,7 +39,11 @@ func describeSpiking(path string, m *checkpoint.Model) (*spikingFinding, error) 
 	if m.Kind != checkpoint.KindSNN {
 		return nil, nil
 	}
-	net, err := job.Spiking(path, m)
+	c, err := job.Spiking(path, m)
+	if err != nil {
+		return nil, err
+	}
+	net, err := c.Network()
 	if err != nil {
 		return nil, err
 	}

@@ -178,7 +178,7 @@ func saveNetwork(t testing.TB, kind string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := job.SaveSNN(path, r, m.Provenance, false); err != nil {
+		if err := job.SaveSNN(path, &job.Converted{Result: r}, m.Provenance, false); err != nil {
 			t.Fatal(err)
 		}
 		return path
@@ -225,7 +225,11 @@ func TestInspectSpiking(t *testing.T) {
 	if kind != "spiking network (SNN)" || spiking["timesteps"] != 8.0 {
 		t.Errorf("%s: %v", kind, spiking)
 	}
-	net, _, err := job.LoadSNN(path)
+	saved, _, err := job.LoadSNN(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	net, err := saved.Network()
 	if err != nil {
 		t.Fatal(err)
 	}

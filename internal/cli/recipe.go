@@ -10,6 +10,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// defaultHoldOut is the share of the training samples that neither trains nor
+// calibrates: it chooses epochs and finds exit thresholds, which for a stated
+// risk take about a thousand samples.
+const defaultHoldOut = 0.1
+
 // sampleFlags name a data set.
 type sampleFlags struct {
 	dataset string
@@ -77,7 +82,7 @@ func (t *trainFlags) register(f *pflag.FlagSet) {
 	floatVar(f, &t.clip, "clip-norm", 0, 0, 1e6, "largest norm of the gradient, 0 for no limit")
 	floatVar(f, &t.ema, "ema", 0, 0, 0.99999, "decay of averaged weights, 0 for none")
 	f.BoolVar(&t.augment, "augment", true, "vary the training samples at random, as the recipe has it")
-	floatVar(f, &t.holdOut, "hold-out", 0.05, 0.001, 0.5, "share of the training samples that choose the epoch")
+	floatVar(f, &t.holdOut, "hold-out", defaultHoldOut, 0.001, 0.5, "share of the training samples that choose the epoch")
 	f.BoolVar(&t.resume, "resume", false, "go on with an interrupted training in --out")
 }
 

@@ -57,13 +57,18 @@ config.yaml, with which "adafire run --config" repeats the run bit for bit.`,
 		if err != nil {
 			return err
 		}
+		if len(conv.timesteps) == 0 {
+			if flag := s.firstChanged("search", "search-threshold", "iat"); flag != "" {
+				return s.Usagef("--%s wants a spiking network: add --T", flag)
+			}
+		}
 		var settings []job.Setting
 		for _, t := range conv.timesteps {
-			cfg, err := conv.config(s, t)
+			set, err := conv.setting(s, t)
 			if err != nil {
 				return err
 			}
-			settings = append(settings, namedSetting(cfg))
+			settings = append(settings, set)
 		}
 		d, err := data.open(s, train.holdOut)
 		if err != nil {

@@ -79,30 +79,40 @@ func (d *Data) TestBatches(ctx context.Context, limit int) task.Batches {
 // Calibration returns the first n samples of a seeded shuffle of the training
 // split, preprocessed as for evaluation, or with augment as the authors' code
 // has it.
-func (d *Data) Calibration(ctx context.Context, n int, augment dataset.Augment) (*tensor.Tensor, error) {
-	n = min(n, d.Train.Len())
-	l, err := dataset.NewLoader(d.Train, dataset.LoaderOptions{BatchSize: min(n, evalBatch), Shuffle: true,
-		Seed: d.Seed, Normalise: true, Augment: augment, Workers: d.Workers})
+func (d *Data) Calibration(ctx context.Context, n int, augment dataset.Augment) (Samples, error) {
+	return d.load(ctx, d.Train, min(n, d.Train.Len()), dataset.LoaderOptions{Shuffle: true, Augment: augment})
+}
+
+// HeldOut returns the held-out part of the training split, which neither
+// training nor calibration sees.
+func (d *Data) HeldOut(ctx context.Context) (Samples, error) {
+	return d.load(ctx, d.Valid, d.Valid.Len(), dataset.LoaderOptions{})
+}
+
+// load returns n samples of ds.
+func (d *Data) load(ctx context.Context, ds dataset.Dataset, n int, o dataset.LoaderOptions) (Samples, error) {
+	o.BatchSize, o.Seed, o.Normalise, o.Workers = min(n, evalBatch), d.Seed, true, d.Workers
+	l, err := dataset.NewLoader(ds, o)
 	if err != nil {
-		return nil, err
+		return Samples{}, err
 	}
-	var x *tensor.Tensor
-	have := 0
+	var s Samples
 	for b, err := range l.Epoch(ctx, calibrationEpoch, 0) {
 		if err != nil {
-			return nil, err
+			return Samples{}, err
 		}
-		if x == nil {
-			x = tensor.New(append([]int{n}, b.X.Shape[1:]...)...)
+		if s.X == nil {
+			s.X = tensor.New(append([]int{n}, b.X.Shape[1:]...)...)
 		}
-		size := x.Len() / n
-		take := min(n-have, b.X.Shape[0])
-		copy(x.Data[have*size:], b.X.Data[:take*size])
-		if have += take; have == n {
-			return x, nil
+		size := s.X.Len() / n
+		take := min(n-len(s.Labels), b.X.Shape[0])
+		copy(s.X.Data[len(s.Labels)*size:], b.X.Data[:take*size])
+		s.Labels = append(s.Labels, b.Labels[:take]...)
+		if len(s.Labels) == n {
+			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("calibration: the data ended after %d of %d samples", have, n)
+	return Samples{}, fmt.Errorf("the data ended after %d of %d samples", len(s.Labels), n)
 }
 
 // calibrationEpoch numbers the shuffle that calibration samples come from: one

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -22,39 +23,61 @@ func (d *Data) provenance(version string) checkpoint.Provenance {
 		Time: time.Now().UTC().Format(time.RFC3339)}
 }
 
-// SaveSNN writes a converted network.
-func SaveSNN(path string, r *convert.Result, p checkpoint.Provenance, force bool) error {
-	data, tensors, err := r.SNN.Encode()
+// snnJSON is what the file of a spiking network stores beside the tensors.
+type snnJSON struct {
+	Neurons json.RawMessage     `json:"neurons"` // see snn.Config.Encode
+	Exit    *convert.ExitPolicy `json:"exit,omitempty"`
+}
+
+// SaveSNN writes a converted network with its exit policy, if it has one.
+func SaveSNN(path string, r *Converted, p checkpoint.Provenance, force bool) error {
+	neurons, tensors, err := r.SNN.Encode()
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(snnJSON{neurons, r.Exit})
 	if err != nil {
 		return err
 	}
 	return checkpoint.SaveModel(path, &checkpoint.Model{Kind: checkpoint.KindSNN, Graph: r.Graph, SNN: data, Extra: tensors, Provenance: p}, force)
 }
 
-// LoadSNN reads and compiles a converted network.
-func LoadSNN(path string) (*snn.Network, *checkpoint.Model, error) {
+// LoadSNN reads a converted network.
+func LoadSNN(path string) (*Converted, *checkpoint.Model, error) {
 	m, err := checkpoint.LoadModel(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	net, err := Spiking(path, m)
-	return net, m, err
+	c, err := Spiking(path, m)
+	return c, m, err
 }
 
-// Spiking compiles the spiking network that a loaded checkpoint holds.
-func Spiking(path string, m *checkpoint.Model) (*snn.Network, error) {
+// Spiking returns the converted network that a loaded checkpoint holds.
+func Spiking(path string, m *checkpoint.Model) (*Converted, error) {
 	if m.Kind != checkpoint.KindSNN {
 		return nil, fmt.Errorf("%s: holds a network of kind %q, want %q", path, m.Kind, checkpoint.KindSNN)
 	}
-	cfg, err := snn.Decode(m.SNN, m.Extra)
+	var s snnJSON
+	d := json.NewDecoder(bytes.NewReader(m.SNN))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return nil, fmt.Errorf("%s: spiking network: %w", path, err)
+	}
+	cfg, err := snn.Decode(s.Neurons, m.Extra)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	net, err := snn.New(m.Graph, cfg)
+	c := &Converted{Result: &convert.Result{Graph: m.Graph, SNN: cfg}, Exit: s.Exit}
+	net, err := c.Network()
+	if err == nil && c.Exit != nil {
+		if err = c.Exit.Validate(); err == nil {
+			err = c.Exit.Fits(net)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return net, nil
+	return c, nil
 }
 
 // trainJSON is what a training checkpoint stores beside the tensors.

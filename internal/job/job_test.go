@@ -64,7 +64,7 @@ func TestEndToEnd(t *testing.T) {
 	if acc := b.ANN.Accuracy(); acc < 0.93 {
 		t.Errorf("ANN accuracy %.3f, want at least 0.93", acc)
 	}
-	var last *convert.Result
+	var last *Converted
 	for _, T := range []int{1, 4, 16} {
 		cfg := convert.Default()
 		cfg.Timesteps = T
@@ -97,11 +97,15 @@ func TestEndToEnd(t *testing.T) {
 	if err := SaveSNN(path, last, b.Provenance("test"), false); err != nil {
 		t.Fatal(err)
 	}
-	net, _, err := LoadSNN(path)
+	saved, _, err := LoadSNN(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.MeasureNetwork(t.Context(), "file", net); err != nil {
+	net, err := saved.Network()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.MeasureNetwork(t.Context(), "file", net, nil); err != nil {
 		t.Fatal(err)
 	}
 	n := len(b.Result.SNN)

@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/checkpoint"
@@ -14,14 +13,7 @@ import (
 	"github.com/adafire/adafire/report"
 	"github.com/adafire/adafire/snn"
 	"github.com/adafire/adafire/task"
-	"github.com/adafire/adafire/tensor"
 )
-
-// A Setting is one way to convert, with the name of its curve in the report.
-type Setting struct {
-	Name   string         `json:"name"`
-	Config convert.Config `json:"config"`
-}
 
 // A Bench measures one ANN and the networks converted from it on one data set.
 type Bench struct {
@@ -36,13 +28,13 @@ type Bench struct {
 	ANN    *task.Score
 	Result report.Result
 
-	calibration map[string]*tensor.Tensor
+	kept map[string]Samples // loaded once
 }
 
 // NewBench prepares a bench and fills in what the report says about data and
 // network.
 func NewBench(d *Data, g *graph.Graph, arch string, pool *parallel.Pool, energy snn.EnergyProfile, show Progress) *Bench {
-	b := &Bench{Data: d, Graph: g, Pool: pool, Energy: energy, Show: show, calibration: make(map[string]*tensor.Tensor)}
+	b := &Bench{Data: d, Graph: g, Pool: pool, Energy: energy, Show: show, kept: make(map[string]Samples)}
 	info := d.Test.Info()
 	b.Result.Dataset = report.Dataset{Name: d.Name, Train: d.Train.Len(), Test: d.Test.Len(), Classes: len(info.Classes), SHA256: info.SHA256}
 	b.Result.Network = report.Network{Arch: arch, Parameters: g.Parameters(), MACs: g.MACs()}
@@ -86,42 +78,11 @@ func (b *Bench) MeasureANN(ctx context.Context) error {
 	return nil
 }
 
-// samplesFor returns the calibration samples a setting asks for.
-func (b *Bench) samplesFor(ctx context.Context, cfg *convert.Config) (*tensor.Tensor, error) {
-	n := max(cfg.Samples, cfg.BiasSamples)
-	augment := dataset.Augment{}
-	if cfg.Profile == convert.ProfileReference {
-		augment = b.Augment
-	}
-	key := fmt.Sprint(n, augment)
-	if x := b.calibration[key]; x != nil {
-		return x, nil
-	}
-	x, err := b.Data.Calibration(ctx, n, augment)
-	if err == nil {
-		b.calibration[key] = x
-		b.Result.Dataset.Calibration = max(b.Result.Dataset.Calibration, x.Shape[0])
-	}
-	return x, err
-}
-
-// Convert converts the ANN with a setting.
-func (b *Bench) Convert(ctx context.Context, s Setting) (*convert.Result, time.Duration, error) {
-	x, err := b.samplesFor(ctx, &s.Config)
-	if err != nil {
-		return nil, 0, err
-	}
-	start := time.Now()
-	res, err := convert.Convert(ctx, b.Pool, b.Graph, x, s.Config)
-	return res, time.Since(start), err
-}
-
 // MeasureSNN converts the ANN with a setting, classifies the test split and adds
 // the figures to the result.
-func (b *Bench) MeasureSNN(ctx context.Context, s Setting) (*convert.Result, error) {
-	label := fmt.Sprintf("%s T=%d", s.Name, s.Config.Timesteps)
-	b.Show.Start(label, int64(b.samples()), "samples")
+func (b *Bench) MeasureSNN(ctx context.Context, s Setting) (*Converted, error) {
 	defer b.Show.Done()
+	b.Show.Start("convert: "+s.Name, 0, "")
 	res, took, err := b.Convert(ctx, s)
 	if err != nil {
 		return nil, err
@@ -130,36 +91,46 @@ func (b *Bench) MeasureSNN(ctx context.Context, s Setting) (*convert.Result, err
 	if err != nil {
 		return nil, err
 	}
-	score, err := task.ClassifySNN(ctx, b.Pool, net, b.Data.TestBatches(ctx, b.Limit), func(n int) { b.Show.Set(int64(n)) })
+	entry, err := b.MeasureNetwork(ctx, s.Name, net, res.Exit)
 	if err != nil {
 		return nil, err
 	}
-	entry := b.add(net, score)
-	entry.Name, entry.Calib, entry.Threshold, entry.Profile = s.Name, s.Config.Calibration, s.Config.Threshold, s.Config.Profile
+	entry.Calib, entry.Threshold, entry.Profile = s.calibration(), s.Config.Threshold, s.Config.Profile
 	entry.CalibrateS = took.Seconds()
 	for _, dead := range res.Dead {
 		entry.DeadChannels += len(dead)
 	}
+	describe(entry, res, &s)
 	b.Result.Timing.CalibrateS += took.Seconds()
 	return res, nil
 }
 
-// MeasureNetwork classifies the test split with a spiking network as it is.
-func (b *Bench) MeasureNetwork(ctx context.Context, name string, net *snn.Network) error {
+// MeasureNetwork classifies the test split with a spiking network as it is; with
+// a policy, samples leave early. It returns the new entry of the result, which
+// the next call makes void.
+func (b *Bench) MeasureNetwork(ctx context.Context, name string, net *snn.Network, exit *convert.ExitPolicy) (*report.SNN, error) {
 	b.Show.Start(fmt.Sprintf("%s T=%d", name, net.Config().Timesteps), int64(b.samples()), "samples")
 	defer b.Show.Done()
-	score, err := task.ClassifySNN(ctx, b.Pool, net, b.Data.TestBatches(ctx, b.Limit), func(n int) { b.Show.Set(int64(n)) })
-	if err != nil {
-		return err
+	batches, progress := b.Data.TestBatches(ctx, b.Limit), func(n int) { b.Show.Set(int64(n)) }
+	if exit == nil {
+		score, err := task.ClassifySNN(ctx, b.Pool, net, batches, progress)
+		if err != nil {
+			return nil, err
+		}
+		return b.add(name, net, score), nil
 	}
-	entry := b.add(net, score)
-	entry.Name, entry.Calib = name, "file"
-	return nil
+	score, err := task.ClassifyAdaptive(ctx, b.Pool, net, exit, batches, progress)
+	if err != nil {
+		return nil, err
+	}
+	entry := b.add(name, net, &score.SpikingScore)
+	return entry, b.describeExits(ctx, entry, net, exit, score)
 }
 
 // add appends the figures of a network to the result.
-func (b *Bench) add(net *snn.Network, score *task.SpikingScore) *report.SNN {
+func (b *Bench) add(name string, net *snn.Network, score *task.SpikingScore) *report.SNN {
 	entry := Entry(net, score, b.Energy)
+	entry.Name, entry.Calib = name, "file"
 	if b.ANN != nil {
 		entry.Agreement = new(score.Agreement(b.ANN))
 	}

@@ -43,7 +43,7 @@ type TrainOptions struct {
 // Recipe returns the usual training of an architecture on a data set: the
 // paper's for CIFAR, a short one for digits (algorithms.md 9.6, 11.1).
 func Recipe(name, arch string, info dataset.Info, seed uint64) TrainOptions {
-	o := TrainOptions{Config: ann.DefaultConfig(), BatchSize: 128, Augment: dataset.DefaultAugment(name), HoldOut: 0.05,
+	o := TrainOptions{Config: ann.DefaultConfig(), BatchSize: 128, Augment: dataset.DefaultAugment(name), HoldOut: 0.1,
 		Model: models.Config{Arch: arch, Input: graph.Shape(info.Shape), Classes: len(info.Classes), Seed: seed}}
 	o.Config.Seed = seed
 	switch name {

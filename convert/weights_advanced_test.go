@@ -19,7 +19,7 @@ func TestAdvancedCalibration(t *testing.T) {
 	kept := cfg.Clone()
 	o := DefaultAdvanced()
 	o.Weights = quick()
-	o.Samples, o.BiasSamples = 200, 100
+	o.Samples, o.BiasSamples, o.Guard = 200, 100, false
 	net, neurons, report, err := AdvancedCalibration(t.Context(), nil, g, g, cfg, x, o)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestAdvancedCalibration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(&AdvancedReport{fits, errors}, report); d != "" {
+	if d := cmp.Diff(&AdvancedReport{Weights: fits, Bias: errors}, report); d != "" {
 		t.Errorf("the reports differ:\n%s", d)
 	}
 	if d := cmp.Diff(potentials, neurons); d != "" {
@@ -63,6 +63,55 @@ func TestAdvancedCalibration(t *testing.T) {
 	t.Logf("mean square error of the outputs %.4f before, %.4f after", before, after)
 	if after > 0.6*before {
 		t.Errorf("mean square error of the outputs %g before, %g after", before, after)
+	}
+}
+
+// TestAdvancedGuard: stages that make the outputs worse are taken back, the
+// others stay, and the report says which.
+func TestAdvancedGuard(t *testing.T) {
+	x := samples(45, 256, imageShape)
+	g, cfg := coarse(t, small(t), x)
+	judge, err := newOutputJudge(nil, g, x.Rows(224, 256))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(o *AdvancedOptions){
+		"default": func(*AdvancedOptions) {},
+		"weights too far": func(o *AdvancedOptions) {
+			o.Weights.LearningRate, o.Weights.HoldOut, o.Weights.Iterations = 1, 0, 3
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := DefaultAdvanced()
+			o.Weights = quick()
+			change(&o)
+			net, neurons, report, err := AdvancedCalibration(t.Context(), nil, g, g, cfg, x, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%+v", report.Stages)
+			best := report.Stages[0].Error
+			var names []string
+			for _, s := range report.Stages {
+				names = append(names, s.Stage)
+				if s.Kept != (s.Error <= best) {
+					t.Errorf("%+v with %g before", s, best)
+				}
+				if s.Kept {
+					best = s.Error
+				}
+			}
+			if !slices.Equal(names, []string{"none", "weights", "potentials", "biases"}) {
+				t.Errorf("stages %q", names)
+			}
+			if !slices.ContainsFunc(report.Stages, func(s StageError) bool { return !s.Kept }) {
+				t.Errorf("nothing was taken back: %+v", report.Stages)
+			}
+			got, err := judge.error(t.Context(), net, neurons)
+			if err != nil || got != best || got >= report.Stages[0].Error {
+				t.Errorf("the outputs' error is %g, reported %g, before %g (%v)", got, best, report.Stages[0].Error, err)
+			}
+		})
 	}
 }
 

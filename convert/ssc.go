@@ -29,21 +29,21 @@ type CompressOptions struct {
 	Joint bool `json:"joint,omitempty"`
 }
 
-// DefaultCompress returns the candidates of the paper, 1, 1.5, 2 ... 10, with
-// SOPs as the cost.
+// DefaultCompress returns candidates from 1 to 10 that are finer than the
+// paper's where most choices fall, and SOPs as the cost.
 func DefaultCompress() CompressOptions {
-	o := CompressOptions{Measure: Measure{Metric: MetricKL, Cost: CostSOPs, Samples: 1024}, Ratio: 1, Recalibrate: true}
+	return CompressOptions{Measure: Measure{Metric: MetricKL, Cost: CostSOPs, Samples: 1024}, Ratio: 1, Recalibrate: true,
+		Ratios: []float64{1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4, 5, 6, 8, 10}}
+}
+
+// ReferenceCompress returns the rules of the authors' code: the candidates 1,
+// 1.5, 2 ... 10, spikes as the cost, one batch.
+func ReferenceCompress() CompressOptions {
+	o := DefaultCompress()
+	o.Cost, o.Samples, o.Ratios = CostSpikes, 256, nil
 	for r := 1.0; r <= 10; r += 0.5 {
 		o.Ratios = append(o.Ratios, r)
 	}
-	return o
-}
-
-// ReferenceCompress returns the rules of the authors' code: spikes as the cost,
-// one batch.
-func ReferenceCompress() CompressOptions {
-	o := DefaultCompress()
-	o.Cost, o.Samples = CostSpikes, 256
 	return o
 }
 

@@ -172,6 +172,7 @@ func (s *session) measure(b *job.Bench, dir string, settings []job.Setting) erro
 		return s.interruptedIn(err, dir)
 	}
 	for _, set := range settings {
+		set.Folder = dir
 		res, err := b.MeasureSNN(s.Ctx, set)
 		if err != nil {
 			return s.interruptedIn(err, dir)
@@ -187,7 +188,7 @@ func (s *session) measure(b *job.Bench, dir string, settings []job.Setting) erro
 // interruptedIn turns the end of the context into the message for a person.
 func (s *session) interruptedIn(err error, dir string) error {
 	if s.Ctx.Err() != nil {
-		return s.Interrupted(fmt.Sprintf("the ANN is in %s; the same command begins with its conversion", filepath.Join(dir, job.ANNFile)))
+		return s.Interrupted(fmt.Sprintf("ANN and tables of searches are kept in %s; the same command goes on from them", dir))
 	}
 	return err
 }

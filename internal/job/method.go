@@ -32,6 +32,9 @@ type Setting struct {
 	Search   *convert.SearchOptions   `json:"search,omitempty"`
 	Compress *convert.CompressOptions `json:"compress,omitempty"`
 	Exit     *convert.ExitConfig      `json:"exit,omitempty"`
+
+	// Folder, if not empty, is where tables of search and compression are kept.
+	Folder string `json:"-"`
 }
 
 // calibration names what calibrates.
@@ -93,6 +96,9 @@ func Apply(ctx context.Context, pool *parallel.Pool, g *graph.Graph, s Setting, 
 		opt := *s.Search
 		opt.Labels = calib.Labels
 		opt.Progress = follow(show, "search burst limits")
+		if err := tableFile(s.Folder, &s, "search").attach(&opt.Measure); err != nil {
+			return nil, err
+		}
 		if out.Search, err = convert.SearchLimits(ctx, pool, prepared, calib.X, cfg, opt); err != nil {
 			return nil, err
 		}
@@ -125,6 +131,9 @@ func Apply(ctx context.Context, pool *parallel.Pool, g *graph.Graph, s Setting, 
 		opt := *s.Compress
 		opt.Labels = calib.Labels
 		opt.Progress = follow(show, "compress spikes")
+		if err := tableFile(s.Folder, &s, "ssc").attach(&opt.Measure); err != nil {
+			return nil, err
+		}
 		if out.Compress, err = convert.Compress(ctx, pool, prepared, out.Result, calib.X, cfg, opt); err != nil {
 			return nil, err
 		}

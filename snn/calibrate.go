@@ -156,8 +156,9 @@ func (n *Network) sweepLayer(f *fireStep, samples int, runs []*run, each func(fu
 			return fmt.Errorf("node %q: %d initial potentials for %d neurons", f.node.Name, len(c.Initial), n.plan.wires[f.out].size)
 		}
 		initial = make([]float32, len(c.Initial))
+		unit := float32(n.given.Timesteps / n.cfg.Timesteps) // see Config.running
 		for i, v := range c.Initial {
-			initial[i] = v/scale[i%len(scale)] + f.start
+			initial[i] = v/unit/scale[i%len(scale)] + f.start
 		}
 	}
 	return each(func(r *run) {
@@ -174,6 +175,11 @@ func (n *Network) measure(f *fireStep, samples int, runs []*run) Measured {
 	w := n.plan.wires[f.out]
 	total := make([]int64, w.size)
 	for _, r := range runs {
+		for at := 0; at < len(r.floats[f.out]); at += w.size {
+			for i, c := range r.floats[f.out][at : at+w.size] {
+				total[i] += int64(c)
+			}
+		}
 		for at := 0; at < len(r.bytes[f.out]); at += w.size {
 			for i, c := range r.bytes[f.out][at : at+w.size] {
 				total[i] += int64(c)

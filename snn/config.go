@@ -33,6 +33,25 @@ const (
 	MaxPoolPerStep MaxPool = "per-step"
 )
 
+// A Schedule says in which order neurons receive current and fire.
+type Schedule string
+
+// The schedules. The zero value stands for ScheduleSync.
+const (
+	// ScheduleSync fires all layers in every timestep.
+	ScheduleSync Schedule = "sync"
+	// ScheduleAccumulate lets every layer receive the currents of all timesteps
+	// before it fires once,
+	//
+	//	n = clamp(floor(v + I[1] + ... + I[T]), 0, T*maxspike)
+	//
+	// so that one pass over the network on summed counts does, and no spike comes
+	// too early. With the half threshold at the start the network is the ANN with
+	// activations rounded to multiples of threshold/T. A chip that runs layer
+	// after layer this way needs T timesteps for each.
+	ScheduleAccumulate Schedule = "accumulate"
+)
+
 // Limits of the simulation.
 const (
 	MaxTimesteps = 1024
@@ -54,7 +73,13 @@ type Config struct {
 	Timesteps int // 1..1024
 	Shift     Shift
 	MaxPool   MaxPool
-	Layers    []Layer // one per activation node, in graph order
+	// Signed neurons may take back spikes that they have emitted, by negative
+	// ones: n[t] = clamp(floor(u), -min(maxspike, N[t-1]), maxspike), where
+	// N[t-1] >= 0 is what the neuron has emitted in sum. Negative spikes cost what
+	// others cost.
+	Signed   bool
+	Schedule Schedule
+	Layers   []Layer // one per activation node, in graph order
 }
 
 // Clone returns a deep copy.
@@ -68,8 +93,34 @@ func (c *Config) Clone() *Config {
 	return &out
 }
 
-// validate checks the configuration against the activations of g.
-func (c *Config) validate(g *graph.Graph) error {
+// running returns the settings as they run. Accumulated over T timesteps, the
+// current of neurons of threshold theta is that of one timestep for neurons of
+// threshold theta/T, so the schedule needs no executor of its own: one timestep
+// of such neurons, with T times the burst limit.
+func (c *Config) running() *Config {
+	if c.Schedule != ScheduleAccumulate {
+		return c
+	}
+	out := c.Clone()
+	out.Timesteps = 1
+	for i := range out.Layers {
+		l := &out.Layers[i]
+		l.MaxSpike *= c.Timesteps
+		for _, values := range [][]float32{l.Threshold, l.Initial} {
+			for k := range values {
+				values[k] /= float32(c.Timesteps) // potentials stay the same in units of the threshold
+			}
+		}
+	}
+	return out
+}
+
+// wide says whether the counts of layer l of running settings need more than a
+// byte.
+func (c *Config) wide(l int) bool { return c.Signed || c.Layers[l].MaxSpike > MaxBurst }
+
+// ValidateRules checks what can be checked without a graph: all but the layers.
+func (c *Config) ValidateRules() error {
 	if c.Timesteps < 1 || c.Timesteps > MaxTimesteps {
 		return fmt.Errorf("timesteps %d: want 1 to %d", c.Timesteps, MaxTimesteps)
 	}
@@ -82,6 +133,28 @@ func (c *Config) validate(g *graph.Graph) error {
 	case MaxPoolExact, MaxPoolPerStep:
 	default:
 		return fmt.Errorf("max pool rule %q: want %s or %s", c.MaxPool, MaxPoolExact, MaxPoolPerStep)
+	}
+	switch {
+	case c.Schedule != "" && c.Schedule != ScheduleSync && c.Schedule != ScheduleAccumulate:
+		return fmt.Errorf("schedule %q: want %s or %s", c.Schedule, ScheduleSync, ScheduleAccumulate)
+	case c.Signed && c.MaxPool == MaxPoolPerStep:
+		return fmt.Errorf("signed neurons with max pool rule %s: the maximum of one timestep's counts means nothing where later ones take spikes back; want %s",
+			c.MaxPool, MaxPoolExact)
+	case c.Schedule != ScheduleAccumulate:
+	case c.Signed:
+		return fmt.Errorf("signed neurons with schedule %s: neurons fire once there and have nothing to take back", c.Schedule)
+	case c.Shift == ShiftPerStep:
+		return fmt.Errorf("shift %s with schedule %s: neurons fire once there, want %s or %s", c.Shift, c.Schedule, ShiftInitial, ShiftNone)
+	case c.MaxPool == MaxPoolPerStep:
+		return fmt.Errorf("max pool rule %s with schedule %s: there are only sums over the timesteps, want %s", c.MaxPool, c.Schedule, MaxPoolExact)
+	}
+	return nil
+}
+
+// validate checks the configuration against the activations of g.
+func (c *Config) validate(g *graph.Graph) error {
+	if err := c.ValidateRules(); err != nil {
+		return err
 	}
 	activations := Activations(g)
 	if len(activations) == 0 {

@@ -10,8 +10,8 @@ import (
 // LayerCounts holds what one layer of neurons did, per sample
 // (algorithms.md 8.2).
 type LayerCounts struct {
-	Spikes       []int64 // sum of the counts over timesteps and neurons
-	Events       []int64 // (neuron, timestep) pairs with at least one spike
+	Spikes       []int64 // sum of the counts over timesteps and neurons, negative ones without their sign
+	Events       []int64 // (neuron, timestep) pairs with at least one spike; timesteps are one if the schedule is ScheduleAccumulate
 	SOPs         []int64 // synaptic operations: spikes times fan-out, bursts with multiplicity
 	ReadoutSOPs  []int64 // the part of SOPs that goes into layers behind the last neurons
 	PoolAdds     []int64 // spikes that enter a sum pool
@@ -80,7 +80,7 @@ func (n *Network) costs() []wireCost {
 		return &cost[i]
 	}
 	for i, w := range n.plan.wires {
-		if w.kind == counts && (graph.IsActivation(w.node) || isTimedMaxPool(w)) {
+		if w.spikes && (graph.IsActivation(w.node) || isTimedMaxPool(w)) {
 			of(w.node)
 			c := &cost[i]
 			for _, v := range [][]int64{c.sops, c.pool, c.residual} {
@@ -231,7 +231,7 @@ func mirror(to [][]int, n int) []int {
 }
 
 // countOperations adds up what the spikes on a wire cause.
-func (r *run) countOperations(w int, spikes []uint8) {
+func (r *run) countOperations(w int) {
 	c := &r.net.cost[w]
 	if !c.any {
 		return
@@ -239,6 +239,11 @@ func (r *run) countOperations(w int, spikes []uint8) {
 	wire, steps := r.net.plan.wires[w], r.span
 	positions := wire.node.Shape.Positions()
 	channels := wire.size / positions
+	if wire.kind == current {
+		r.countFloatOperations(w)
+		return
+	}
+	spikes := r.bytes[w]
 	sums := grow(&r.scratch.sums, positions)
 	lo := 0 // first channel of the emitter
 	for _, e := range wire.emitters {
@@ -258,6 +263,29 @@ func (r *run) countOperations(w int, spikes []uint8) {
 				layer.PoolAdds[g] += int64(k) * c.pool[i]
 				layer.ResidualAdds[g] += int64(k) * c.residual[i]
 			}
+		}
+		lo += e.channels
+	}
+}
+
+// countFloatOperations is countOperations for a wire of counts in floats.
+func (r *run) countFloatOperations(w int) {
+	c, wire := &r.net.cost[w], r.net.plan.wires[w]
+	positions := wire.node.Shape.Positions()
+	channels := wire.size / positions
+	lo := 0
+	for _, e := range wire.emitters {
+		layer := &r.layers[e.layer]
+		for i := range r.samples * r.span * positions { // [sample][timestep][position]
+			var k int64
+			for _, n := range r.floats[w][i*channels+lo : i*channels+lo+e.channels] {
+				k += int64(max(n, -n))
+			}
+			g, at := i/positions/r.span, i%positions
+			layer.SOPs[g] += k * c.sops[at]
+			layer.ReadoutSOPs[g] += k * c.readout[at]
+			layer.PoolAdds[g] += k * c.pool[at]
+			layer.ResidualAdds[g] += k * c.residual[at]
 		}
 		lo += e.channels
 	}

@@ -69,7 +69,7 @@ func (p EnergyProfile) Reference(n *Network, inputs []float64) float64 {
 // MACs returns the multiply-accumulates of node n of the network for one
 // sample: those on the constant analog input, once, and those on values that
 // are no longer spikes (a layer behind another without neurons between), in
-// every timestep or, behind the last neurons, once. A layer that spikes reach
+// every timestep or, behind the last neurons and with ScheduleAccumulate, once. A layer that spikes reach
 // has none: its work is counted as synaptic operations.
 func (n *Network) MACs(node *graph.Node) int64 {
 	macs := node.MACs()
@@ -101,7 +101,7 @@ func (n *Network) TotalMACs() int64 {
 // carriesSpikes says whether what is on a wire are spikes, possibly pooled,
 // joined or resized, rather than the output of a layer with weights.
 func (n *Network) carriesSpikes(w *wire) bool {
-	if w.kind == counts {
+	if w.spikes {
 		return true
 	}
 	if w.kind == analog || isConv(w.node) {
@@ -139,7 +139,7 @@ type LayerInfo struct {
 func (n *Network) Layers() []LayerInfo {
 	out := make([]LayerInfo, len(n.plan.fires))
 	for i, f := range n.plan.fires {
-		l := n.cfg.Layers[i]
+		l := n.given.Layers[i]
 		out[i] = LayerInfo{Node: l.Node, Shape: f.node.Shape, Neurons: f.node.Shape.Numel(), MaxSpike: l.MaxSpike, Threshold: l.Threshold}
 		if src, err := BiasNode(f.node); err == nil {
 			out[i].Source, out[i].MACs = src, src.MACs()

@@ -20,7 +20,10 @@ type fireStep struct {
 	add      int   // wire added to the convolution's result, -1 if none
 	inScale  []float32
 	addScale []float32
-	maxSpike uint8
+	size     int     // neurons of a sample
+	maxSpike float32 // at most 255 unless wide
+	wide     bool    // the wire holds counts as floats
+	signed   bool
 	shift    float32
 	start    float32   // initial potential of all neurons
 	initial  []float32 // initial potential per neuron, start included, or nil
@@ -31,7 +34,7 @@ func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	w := p.wires[i]
 	layer := w.emitters[0].layer
 	l := &cfg.Layers[layer]
-	f := &fireStep{layer: layer, node: n, out: i, add: -1, maxSpike: uint8(l.MaxSpike)}
+	f := &fireStep{layer: layer, node: n, out: i, add: -1, size: w.size, maxSpike: float32(l.MaxSpike), wide: cfg.wide(layer), signed: cfg.Signed}
 	switch cfg.Shift {
 	case ShiftInitial:
 		f.start = 0.5
@@ -87,10 +90,11 @@ func (s *fireStep) run(r *run) { s.fire(r, nil, s.initial) }
 // fire runs the neurons with an offset added to the current of every channel
 // (nil: none), starting from initial (nil: all from s.start).
 func (s *fireStep) fire(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.span
-	size := p.wires[s.out].size
-	if r.bytes[s.out] == nil {
-		r.newBytes(s.out, r.samples*steps*size)
+	switch {
+	case s.wide && r.floats[s.out] == nil:
+		r.newFloats(s.out, r.samples*r.span*s.size)
+	case !s.wide && r.bytes[s.out] == nil:
+		r.newBytes(s.out, r.samples*r.span*s.size)
 	}
 	r.layers[s.layer].reset(r.samples)
 	switch {
@@ -103,17 +107,27 @@ func (s *fireStep) fire(r *run, offset, initial []float32) {
 	default:
 		s.fireBatch(r, offset, initial)
 	}
-	r.countOperations(s.out, r.bytes[s.out])
+	r.countOperations(s.out)
 	if s.conv != nil {
 		r.countInputs(s)
 	}
 }
 
-// potentials returns the membrane potentials of sample g, as they are before the
-// first timestep of the run: those the run keeps from step to step, or those at
+// stateSize is how many values the neurons of a sample keep from one timestep
+// to the next: their membrane potentials and, if signed, behind them what they
+// have emitted.
+func (s *fireStep) stateSize() int {
+	if s.signed {
+		return 2 * s.size
+	}
+	return s.size
+}
+
+// potentials returns the state of the neurons of sample g, as it is before the
+// first timestep of the run: what the run keeps from step to step, or that at
 // the start.
 func (s *fireStep) potentials(r *run, g int, initial []float32) []float32 {
-	size := r.net.plan.wires[s.out].size
+	size := s.stateSize()
 	if r.state != nil {
 		return r.state.membrane[s.layer][g*size : (g+1)*size]
 	}
@@ -122,8 +136,10 @@ func (s *fireStep) potentials(r *run, g int, initial []float32) []float32 {
 	return v
 }
 
-// reset sets the membrane potentials before the first timestep.
+// reset sets the state before the first timestep.
 func (s *fireStep) reset(v, initial []float32) {
+	clear(v[s.size:])
+	v = v[:s.size]
 	if initial != nil {
 		copy(v, initial)
 		return
@@ -133,12 +149,19 @@ func (s *fireStep) reset(v, initial []float32) {
 	}
 }
 
-// update is one timestep of the neurons in v.
-func (s *fireStep) update(out []uint8, v, current, offset []float32) (spikes, events int64, finite bool) {
-	if offset != nil {
-		return kernel.FireOffset(out, v, current, offset, s.shift, s.maxSpike)
+// update is frame k, a timestep of a sample with the state v, for its neurons
+// lo..hi-1, whose current is given.
+func (s *fireStep) update(r *run, k, lo, hi int, v, current, offset []float32) (spikes, events int64, finite bool) {
+	at, to := k*s.size+lo, k*s.size+hi
+	switch {
+	case s.signed:
+		return kernel.FireSigned(r.floats[s.out][at:to], v[lo:hi], v[s.size+lo:s.size+hi], current, offset, s.shift, s.maxSpike)
+	case s.wide:
+		return kernel.FireSigned(r.floats[s.out][at:to], v[lo:hi], nil, current, offset, s.shift, s.maxSpike)
+	case offset != nil:
+		return kernel.FireOffset(r.bytes[s.out][at:to], v[lo:hi], current, offset, s.shift, uint8(s.maxSpike))
 	}
-	return kernel.Fire(out, v, current, s.shift, s.maxSpike)
+	return kernel.Fire(r.bytes[s.out][at:to], v[lo:hi], current, s.shift, uint8(s.maxSpike))
 }
 
 // fireWire takes the current from a wire; one that does not vary in time is
@@ -174,7 +197,7 @@ func (s *fireStep) fireWire(r *run, offset, initial []float32) {
 			default:
 				scaleRows(scaled, wire[k*size:(k+1)*size], s.inScale)
 			}
-			spikes, events, finite := s.update(r.bytes[s.out][k*size:(k+1)*size], v, current, offset)
+			spikes, events, finite := s.update(r, k, 0, size, v, current, offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
 				r.fail(s, g, t, v)
@@ -194,14 +217,14 @@ func (s *fireStep) fireKept(r *run, offset, initial []float32) {
 		if t == 0 {
 			v = s.potentials(r, g, initial)
 		}
-		spikes, events, finite := s.update(r.bytes[s.out][i*size:(i+1)*size], v, r.kept[i*size:(i+1)*size], offset)
+		spikes, events, finite := s.update(r, i, 0, size, v, r.kept[i*size:(i+1)*size], offset)
 		r.layers[s.layer].add(g, spikes, events)
 		if !finite {
 			r.fail(s, g, t, v)
 			return
 		}
 	}
-	r.countOperations(s.out, r.bytes[s.out])
+	r.countOperations(s.out)
 }
 
 // fireEvents convolves the spikes event by event, a few timesteps, or samples
@@ -241,7 +264,7 @@ func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 				v = s.potentials(r, g, initial)
 			}
 			at := (k - lo) * size
-			spikes, events, finite := s.update(r.bytes[s.out][k*size:(k+1)*size], v, current[at:at+size], offset)
+			spikes, events, finite := s.update(r, k, 0, size, v, current[at:at+size], offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
 				r.fail(s, g, t, v)
@@ -294,7 +317,7 @@ func (s *fireStep) fireRows(r *run, offset, initial []float32) {
 						current = r.kept[at+lo*row : at+hi*row]
 					}
 					kernel.ConvRows(s.conv.shape, x[(t-t0)*in:(t-t0+1)*in], s.conv.filter, e, lo, hi, current)
-					spikes, events, finite := s.update(r.bytes[s.out][at+lo*row:at+hi*row], v[lo*row:hi*row], current, offset)
+					spikes, events, finite := s.update(r, g*steps+t, lo*row, hi*row, v, current, offset)
 					sum.spikes, sum.events = sum.spikes+spikes, sum.events+events
 					if !finite && sum.bad < 0 {
 						sum.bad = t
@@ -346,8 +369,7 @@ func (s *fireStep) fireBatch(r *run, offset, initial []float32) {
 			if t == 0 {
 				v = s.potentials(r, g, initial)
 			}
-			at := g*steps + t
-			spikes, events, finite := s.update(r.bytes[s.out][at*size:(at+1)*size], v, current[i*size:(i+1)*size], offset)
+			spikes, events, finite := s.update(r, g*steps+t, 0, size, v, current[i*size:(i+1)*size], offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
 				r.fail(s, g, t, v)

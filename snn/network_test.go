@@ -45,6 +45,9 @@ func drawNetwork(t *rapid.T, exact bool) (*graph.Graph, *Config, *tensor.Tensor)
 	cfg := b.config(rapid.SampledFrom([]int{1, 2, 4, 8}).Draw(t, "timesteps"),
 		rapid.SampledFrom([]Shift{ShiftInitial, ShiftPerStep, ShiftNone}).Draw(t, "shift"),
 		rapid.SampledFrom([]MaxPool{MaxPoolExact, MaxPoolPerStep}).Draw(t, "max pool"))
+	if cfg.Signed = rapid.Bool().Draw(t, "signed"); cfg.Signed {
+		cfg.MaxPool = MaxPoolExact
+	}
 	samples := rapid.IntRange(1, 3).Draw(t, "samples")
 	return b.g, cfg, b.tensor(2, append([]int{samples}, input.Shape...)...)
 }

@@ -2,6 +2,7 @@ package snn
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"github.com/adafire/adafire/graph"
@@ -128,9 +129,9 @@ func TestOperationsEqualPushedSpikes(t *testing.T) {
 			total := make([]int, node.Shape.Numel())
 			for _, step := range ref.counts[node] {
 				for i, k := range step {
-					total[i] += int(k)
-					spikes += int64(k)
-					if k > 0 {
+					total[i] += max(k, -k)
+					spikes += int64(max(k, -k))
+					if k != 0 {
 						events++
 					}
 				}
@@ -194,13 +195,13 @@ func layersOnWires(g *graph.Graph) map[*graph.Node][]int {
 }
 
 // poolSpikes returns how many spikes a max pool has emitted over all timesteps,
-// per output. Exact pools emit the maximum of the cumulative counts, others the
-// sum of every timestep's maximum.
+// per output: exact pools what the maximum of the cumulative counts changes by,
+// others every timestep's maximum.
 func poolSpikes(ref *reference, pool *graph.Node) []int {
 	steps := ref.cfg.Timesteps
 	out := make([]int, pool.Shape.Numel())
 	cumulative := make([]float64, pool.Inputs[0].Shape.Numel())
-	var last []float64
+	last := make([]float64, len(out))
 	for t := range steps {
 		now := countsAt(ref, pool.Inputs[0], t)
 		for i, k := range now {
@@ -210,13 +211,13 @@ func poolSpikes(ref *reference, pool *graph.Node) []int {
 			for i, v := range maximum(pool, now) {
 				out[i] += int(v)
 			}
+			continue
 		}
-		last = maximum(pool, cumulative)
-	}
-	if ref.cfg.MaxPool == MaxPoolExact {
-		for i, v := range last {
-			out[i] = int(v)
+		top := maximum(pool, cumulative)
+		for i, v := range top {
+			out[i] += int(math.Abs(v - last[i]))
 		}
+		last = top
 	}
 	return out
 }

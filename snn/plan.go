@@ -12,17 +12,18 @@ type wireKind uint8
 
 const (
 	analog  wireKind = iota // does not vary in time: float32 [sample][value]
-	current                 // varies in time: float32 [sample][timestep][value]
+	current                 // varies in time: float32 [sample][timestep][value]; also counts that do not fit a byte
 	counts                  // spike counts: uint8 [sample][timestep][value]
 )
 
 // A wire is a node's output: what is stored, times scale per channel, is the
 // value in units of the ANN's activations. A scale of nil is 1.
 type wire struct {
-	node  *graph.Node
-	kind  wireKind
-	size  int // values per sample (and timestep)
-	scale []float32
+	node   *graph.Node
+	kind   wireKind
+	size   int // values per sample (and timestep)
+	scale  []float32
+	spikes bool // what is held are spike counts, in bytes or as whole numbers in floats
 	// emitters are the layers whose spikes travel here as counts, with the
 	// channels they have; several behind a concat, none on other wires.
 	emitters []emitter
@@ -94,7 +95,10 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 			default:
 				return fmt.Errorf("node %q: a %s cannot be replaced by spiking neurons yet", n.Name, n.Kind())
 			}
-			w.kind, w.emitters = counts, []emitter{{layer, n.Shape.Channels()}}
+			w.kind, w.spikes, w.emitters = counts, true, []emitter{{layer, n.Shape.Channels()}}
+			if cfg.wide(layer) {
+				w.kind = current
+			}
 			layer++
 			continue
 		}
@@ -106,26 +110,26 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 		if w.kind == analog {
 			continue
 		}
-		all := true
+		all, bytes := true, true
 		for _, in := range n.Inputs {
-			all = all && p.wires[p.index[in]].kind == counts
+			from := p.wires[p.index[in]]
+			all, bytes = all && from.spikes, bytes && from.kind == counts
 		}
 		switch n.Op.(type) {
 		case *graph.MaxPool2D, *graph.GlobalMaxPool:
 			if !all {
 				return fmt.Errorf("node %q: a %s of values that vary in time and are no spike counts cannot be converted exactly; it must follow a neuron", n.Name, n.Kind())
 			}
-			w.kind = counts
+			w.spikes = true
 		case *graph.Flatten, *graph.Concat, *graph.Identity, *graph.Dropout:
-			if all {
-				w.kind = counts
-			}
+			w.spikes = all
 		case *graph.Upsample:
-			if all && n.Op.(*graph.Upsample).Mode == "nearest" {
-				w.kind = counts
-			}
+			w.spikes = all && n.Op.(*graph.Upsample).Mode == "nearest"
 		}
-		if _, flat := n.Op.(*graph.Flatten); w.kind == counts && !flat { // nothing asks behind a flatten
+		if w.spikes && bytes {
+			w.kind = counts
+		}
+		if _, flat := n.Op.(*graph.Flatten); w.spikes && !flat { // nothing asks behind a flatten
 			for _, in := range n.Inputs {
 				w.emitters = append(w.emitters, p.wires[p.index[in]].emitters...)
 			}
@@ -256,6 +260,9 @@ func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	if w.kind == counts && !w.readout {
 		return p.newCountStep(n, cfg)
 	}
+	if w.spikes && isTimedMaxPool(w) {
+		return newMaxStep(p.index[n.Inputs[0]], i, n), nil
+	}
 	if in := p.index[n.Inputs[0]]; isConv(n) && !w.readout && p.wires[in].kind == counts {
 		if c := newConv(n, p.wires[in].scale, w.scale, true); c.events != nil {
 			return &eventStep{in: in, out: i, conv: c}, nil
@@ -358,6 +365,8 @@ func reads(s step) []int {
 		return []int{s.in}
 	case *countStep:
 		return s.in
+	case *maxStep:
+		return []int{s.in}
 	case *fireStep:
 		in := []int{s.in}
 		if s.add >= 0 {

@@ -18,14 +18,16 @@ type reference struct {
 	cfg    *Config
 	values map[*graph.Node][]float64 // of the current timestep
 	v      map[*graph.Node][]float64 // membrane potentials
-	counts map[*graph.Node][][]uint8 // per timestep: activations
+	counts map[*graph.Node][][]int   // per timestep: activations
+	total  map[*graph.Node][]float64 // counts so far
 	sums   map[*graph.Node][]float64 // cumulative inputs of max pools, in units of the activation
 	tops   map[*graph.Node][]float64
 }
 
 // run returns the mean output of one sample.
 func (r *reference) run(x []float32) []float64 {
-	r.values, r.v, r.counts = map[*graph.Node][]float64{}, map[*graph.Node][]float64{}, map[*graph.Node][][]uint8{}
+	r.values, r.v, r.counts = map[*graph.Node][]float64{}, map[*graph.Node][]float64{}, map[*graph.Node][][]int{}
+	r.total = map[*graph.Node][]float64{}
 	r.sums, r.tops = map[*graph.Node][]float64{}, map[*graph.Node][]float64{}
 	mean := make([]float64, r.g.Outputs[0].Shape.Numel())
 	behind := readouts(r.g)
@@ -99,7 +101,7 @@ func (r *reference) fire(n *graph.Node, l *Layer) []float64 {
 	theta := func(i int) float64 { return float64(l.Threshold[i%c%len(l.Threshold)]) }
 	current := r.values[n.Inputs[0]]
 	if r.v[n] == nil {
-		r.v[n] = make([]float64, len(current))
+		r.v[n], r.total[n] = make([]float64, len(current)), make([]float64, len(current))
 		for i := range current {
 			if r.cfg.Shift == ShiftInitial {
 				r.v[n][i] = theta(i) / 2
@@ -109,15 +111,20 @@ func (r *reference) fire(n *graph.Node, l *Layer) []float64 {
 			}
 		}
 	}
-	out, counts := make([]float64, len(current)), make([]uint8, len(current))
+	out, counts := make([]float64, len(current)), make([]int, len(current))
 	for i, x := range current {
 		u := r.v[n][i] + x
 		if r.cfg.Shift == ShiftPerStep {
 			u += theta(i) / float64(2*r.cfg.Timesteps)
 		}
-		k := min(max(math.Floor(u/theta(i)), 0), float64(l.MaxSpike))
+		least := 0.0
+		if r.cfg.Signed {
+			least = max(-r.total[n][i], -float64(l.MaxSpike))
+		}
+		k := min(max(math.Floor(u/theta(i)), least), float64(l.MaxSpike))
+		r.total[n][i] += k
 		r.v[n][i] = u - theta(i)*k
-		out[i], counts[i] = theta(i)*k, uint8(k)
+		out[i], counts[i] = theta(i)*k, int(k)
 	}
 	r.counts[n] = append(r.counts[n], counts)
 	return out

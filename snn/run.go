@@ -237,7 +237,7 @@ func (s *countStep) run(r *run) {
 	out := r.newBytes(s.out, r.samples*r.span*p.wires[s.out].size)
 	s.fn(r, in, out)
 	if isTimedMaxPool(p.wires[s.out]) {
-		r.countOperations(s.out, out)
+		r.countOperations(s.out)
 	}
 }
 
@@ -262,10 +262,8 @@ func (p *plan) newCountStep(n *graph.Node, cfg *Config) (step, error) {
 				}
 			}
 		}
-	case *graph.MaxPool2D:
-		s.fn = maxPoolCounts(s.out, poolShape(n, op.Kernel, op.Stride, op.Pad), cfg)
-	case *graph.GlobalMaxPool:
-		s.fn = maxPoolCounts(s.out, kernel.PoolShape{N: 1, H: h, W: w, C: c, KH: h, KW: w, StrideH: 1, StrideW: 1, OutH: 1, OutW: 1}, cfg)
+	case *graph.MaxPool2D, *graph.GlobalMaxPool:
+		s.fn = maxPoolCounts(s.out, maxPoolShape(n), cfg)
 	default:
 		return nil, fmt.Errorf("node %q: a %s cannot run on spike counts", n.Name, n.Kind())
 	}
@@ -303,6 +301,54 @@ func maxPoolCounts(wire int, s kernel.PoolShape, cfg *Config) func(*run, [][]uin
 			kernel.MaxPoolCounts(nil, s, cum, top, x[0][i*in:(i+1)*in], y[i*out:(i+1)*out])
 		}
 	}
+}
+
+// maxPoolShape is the shape of a max pool of one sample.
+func maxPoolShape(n *graph.Node) kernel.PoolShape {
+	if op, ok := n.Op.(*graph.MaxPool2D); ok {
+		return poolShape(n, op.Kernel, op.Stride, op.Pad)
+	}
+	h, w, c := n.Inputs[0].Shape.HWC()
+	return kernel.PoolShape{N: 1, H: h, W: w, C: c, KH: h, KW: w, StrideH: 1, StrideW: 1, OutH: 1, OutW: 1}
+}
+
+// maxStep is an exact max pool of counts that do not fit a byte: what the
+// maximum of every window of cumulative counts has changed by, less than 0 where
+// spikes were taken back.
+type maxStep struct {
+	in, out int
+	shape   kernel.PoolShape
+}
+
+func newMaxStep(in, out int, n *graph.Node) *maxStep {
+	return &maxStep{in: in, out: out, shape: maxPoolShape(n)}
+}
+
+func (s *maxStep) run(r *run) {
+	in, size := r.net.plan.wires[s.in].size, r.net.plan.wires[s.out].size
+	x, y := r.floats[s.in], r.newFloats(s.out, r.samples*r.span*size)
+	cum, top := grow(&r.scratch.cum, in), grow(&r.scratch.top, size)
+	sums := grow(&r.scratch.addend, in)
+	for i := range r.samples * r.span {
+		switch {
+		case r.state != nil:
+			cum, top = r.state.maxima(s.out, i, in, size)
+		case i%r.span == 0:
+			clear(cum)
+			clear(top)
+		}
+		for k, c := range x[i*in : (i+1)*in] {
+			cum[k] += int32(c)
+			sums[k] = float32(cum[k]) // exact: below 2^24
+		}
+		row := y[i*size : (i+1)*size]
+		kernel.MaxPool(nil, s.shape, sums, row, nil)
+		for k, m := range row {
+			row[k] = m - float32(top[k])
+			top[k] = int32(m)
+		}
+	}
+	r.countOperations(s.out)
 }
 
 // readoutStep evaluates a linear node behind the last neurons once, on the mean

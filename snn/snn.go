@@ -11,6 +11,10 @@
 // the input current; the neuron emits as many spikes as thresholds fit into it,
 // at most maxspike, and keeps the rest (soft reset).
 //
+// Config holds what other rules there are for the same neuron: where the half
+// threshold goes, negative spikes that take back earlier ones, and firing once
+// on the sum over the timesteps.
+//
 // The analog input is presented in every timestep (direct coding); everything
 // before the first neurons is computed once. What lies behind the last neurons
 // is computed once, on the mean over time. In between, the network runs layer
@@ -34,6 +38,10 @@ import (
 	"github.com/adafire/adafire/tensor"
 )
 
+// ErrUnsupported marks a request that is valid but that the network's settings
+// do not allow.
+var ErrUnsupported = errors.New("unsupported")
+
 // ErrNotFinite marks a run in which a membrane potential became NaN or
 // infinite.
 var ErrNotFinite = errors.New("not a finite number")
@@ -41,11 +49,12 @@ var ErrNotFinite = errors.New("not a finite number")
 // A Network is a compiled spiking network. It may be run from several
 // goroutines at a time.
 type Network struct {
-	g    *graph.Graph
-	cfg  *Config
-	plan *plan
-	cost []wireCost // per wire: what a spike on it causes
-	idle sync.Pool  // *run: working memory between runs
+	g     *graph.Graph
+	given *Config // what New was given
+	cfg   *Config // the same as it runs
+	plan  *plan
+	cost  []wireCost // per wire: what a spike on it causes
+	idle  sync.Pool  // *run: working memory between runs
 }
 
 // New compiles a graph with folded batch norms (graph passes of package
@@ -60,11 +69,13 @@ func New(g *graph.Graph, cfg *Config) (*Network, error) {
 	if err := cfg.validate(g); err != nil {
 		return nil, err
 	}
+	given := cfg
+	cfg = given.running()
 	p, err := compile(g, cfg)
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{g: g, cfg: cfg, plan: p}
+	n := &Network{g: g, given: given, cfg: cfg, plan: p}
 	n.cost = n.costs()
 	return n, nil
 }
@@ -73,7 +84,7 @@ func New(g *graph.Graph, cfg *Config) (*Network, error) {
 func (n *Network) Graph() *graph.Graph { return n.g }
 
 // Config returns a copy of the neurons' settings.
-func (n *Network) Config() *Config { return n.cfg.Clone() }
+func (n *Network) Config() *Config { return n.given.Clone() }
 
 // Options of a run.
 type Options struct {
@@ -86,7 +97,8 @@ type Result struct {
 	Logits *tensor.Tensor // [N, ...]: the network's output, mean over the timesteps
 	Layers []LayerCounts  // per layer of neurons
 	// With Options.Trace: the output of every timestep [T, N, ...] and the
-	// counts of every layer [T, N, ...].
+	// counts of every layer [T, N, ...]. With ScheduleAccumulate there is one
+	// step in place of T: the counts are sums over the timesteps.
 	StepLogits *tensor.Tensor
 	StepCounts []*tensor.Tensor
 
@@ -250,9 +262,9 @@ func (r *run) trace(res *Result, samples, lo int) {
 	steps := r.net.cfg.Timesteps
 	for l, f := range r.net.plan.fires {
 		size := r.net.plan.wires[f.out].size
-		for i, c := range r.bytes[f.out] {
-			g, t, k := i/(steps*size), i/size%steps, i%size
-			res.StepCounts[l].Data[(t*samples+lo+g)*size+k] = float32(c)
+		for i := range r.samples * steps {
+			at := (i%steps*samples + lo + i/steps) * size
+			r.slice(res.StepCounts[l].Data[at:at+size], f.out, i/steps, i%steps, 0, size, nil)
 		}
 	}
 	size := r.net.plan.wires[r.net.plan.output].size

@@ -45,7 +45,7 @@ type state struct {
 	sample, done []int
 
 	analog   [][]float32 // per wire: analog wires that later steps read
-	membrane [][]float32 // per layer
+	membrane [][]float32 // per layer: the state of its neurons
 	cum, top [][]int32   // per wire of a max pool: cumulative inputs and their maxima
 	sums     [][]float32 // per wire whose mean is read: sum over the timesteps
 }
@@ -63,7 +63,13 @@ const stepSlots = 8
 //
 // A sample's spikes, logits and counts are, bit for bit, those of Run cut off
 // behind its last timestep, whatever the other samples do.
+//
+// Neurons that accumulate all timesteps before they fire cannot run step by
+// step: ErrUnsupported.
 func (n *Network) RunSteps(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor, decide Decide) (*StepResult, error) {
+	if n.given.Schedule == ScheduleAccumulate {
+		return nil, fmt.Errorf("a run step by step with schedule %s, whose neurons fire once for all timesteps: %w", n.given.Schedule, ErrUnsupported)
+	}
 	if err := n.check(x); err != nil {
 		return nil, err
 	}
@@ -170,7 +176,7 @@ func (s *state) prepare(n *Network, slots int) {
 	}
 	s.sample, s.done = s.sample[:0], s.done[:0]
 	for l, f := range p.fires {
-		grow(&s.membrane[l], slots*p.wires[f.out].size)
+		grow(&s.membrane[l], slots*f.stateSize())
 	}
 	for _, i := range p.lasting {
 		grow(&s.analog[i], slots*p.wires[i].size)
@@ -190,7 +196,7 @@ func (s *state) prepare(n *Network, slots int) {
 // of counts.
 func (p *plan) maxPool(i int, cfg *Config) (in, out int, ok bool) {
 	w := p.wires[i]
-	if w.kind != counts || !isTimedMaxPool(w) || cfg.MaxPool == MaxPoolPerStep {
+	if !w.spikes || !isTimedMaxPool(w) || cfg.MaxPool == MaxPoolPerStep {
 		return 0, 0, false
 	}
 	return p.wires[p.index[w.node.Inputs[0]]].size, w.size, true
@@ -224,7 +230,7 @@ func (r *run) enter(first, k int, x []float32) {
 		s.sample, s.done = append(s.sample, first+j), append(s.done, 0)
 	}
 	for l, f := range p.fires {
-		size := p.wires[f.out].size
+		size := f.stateSize()
 		for g := at; g < at+k; g++ {
 			f.reset(s.membrane[l][g*size:(g+1)*size], f.initial)
 		}
@@ -303,7 +309,7 @@ func (s *state) compact(stay []int, n *Network) {
 	}
 	s.sample, s.done = s.sample[:len(stay)], s.done[:len(stay)]
 	for l, f := range p.fires {
-		moveRows(s.membrane[l], p.wires[f.out].size, stay)
+		moveRows(s.membrane[l], f.stateSize(), stay)
 	}
 	for _, i := range p.lasting {
 		moveRows(s.analog[i], p.wires[i].size, stay)

@@ -24,8 +24,8 @@ func cutOff(res *Result, sample, samples, t int) (spikes, events []int64) {
 		var s, e int64
 		for step := range t {
 			for _, k := range c.Data[(step*samples+sample)*size : (step*samples+sample+1)*size] {
-				s += int64(k)
-				if k > 0 {
+				s += int64(max(k, -k))
+				if k != 0 {
 					e++
 				}
 			}

@@ -17,8 +17,15 @@ type Recording struct {
 	net    *Network
 	result *Result
 	groups []group
-	spikes [][][]uint8 // [group][layer]: counts as a run holds them
-	idle   sync.Pool   // *spare
+	spikes [][]recorded // [group][layer]
+	idle   sync.Pool    // *spare
+}
+
+// recorded are the counts of a layer as a run holds them: in one of the two
+// forms.
+type recorded struct {
+	bytes  []uint8
+	floats []float32
 }
 
 // spare is working memory that one run leaves to the next.
@@ -33,7 +40,11 @@ type spare struct {
 func (n *Network) RecordingBytes() int {
 	size := 0
 	for _, f := range n.plan.fires {
-		size += n.plan.wires[f.out].size
+		if f.wide {
+			size += 4 * f.size
+		} else {
+			size += f.size
+		}
 	}
 	return size * n.cfg.Timesteps
 }
@@ -46,12 +57,12 @@ func (n *Network) Record(ctx context.Context, pool *parallel.Pool, x *tensor.Ten
 		return nil, err
 	}
 	rec := &Recording{net: n, groups: n.cut(x, maxGroup)}
-	rec.spikes = make([][][]uint8, len(rec.groups))
+	rec.spikes = make([][]recorded, len(rec.groups))
 	var err error
 	rec.result, err = rec.simulate(ctx, pool, n, func(r *run, i int) {
-		rec.spikes[i] = make([][]uint8, len(n.plan.fires))
+		rec.spikes[i] = make([]recorded, len(n.plan.fires))
 		for l, f := range n.plan.fires {
-			rec.spikes[i][l] = slices.Clone(r.bytes[f.out])
+			rec.spikes[i][l] = recorded{slices.Clone(r.bytes[f.out]), slices.Clone(r.floats[f.out])}
 		}
 	})
 	if err != nil {
@@ -76,7 +87,7 @@ func (rec *Recording) Replace(ctx context.Context, pool *parallel.Pool, layer in
 	if layer < 0 || layer >= len(n.cfg.Layers) {
 		return nil, fmt.Errorf("layer %d: want 0 to %d", layer, len(n.cfg.Layers)-1)
 	}
-	if sameLayer(&settings, &n.cfg.Layers[layer]) {
+	if sameLayer(&settings, &n.given.Layers[layer]) {
 		return rec.result, nil
 	}
 	changed, dirty, err := n.replace(layer, settings)
@@ -105,24 +116,25 @@ func sameLayer(a, b *Layer) bool {
 // layers; and which wires depend on them. Steps whose parameters the change
 // leaves alone are shared, so that few weights are packed again.
 func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
-	cfg := *n.cfg
-	cfg.Layers = slices.Clone(n.cfg.Layers)
+	given := *n.given
+	given.Layers = slices.Clone(n.given.Layers)
 	settings.Threshold, settings.Initial = slices.Clone(settings.Threshold), slices.Clone(settings.Initial)
-	cfg.Layers[layer] = settings
+	given.Layers[layer] = settings
 	base := n.plan
 	act := base.fires[layer].node
 	if err := settings.validate(act); err != nil {
 		return nil, nil, fmt.Errorf("node %q (%s): %w", act.Name, act.Kind(), err)
 	}
+	cfg := given.running()
 	p := &plan{index: base.index, input: base.input, output: base.output, steps: make([]step, len(base.steps))}
 	for _, w := range base.wires {
 		p.wires = append(p.wires, &wire{node: w.node, size: w.size})
 	}
 	uses := n.g.Consumers()
-	if err := p.classify(n.g, &cfg, uses); err != nil {
+	if err := p.classify(n.g, cfg, uses); err != nil {
 		return nil, nil, err
 	}
-	p.chooseScales(n.g, &cfg, uses)
+	p.chooseScales(n.g, cfg, uses)
 
 	dirty := make([]bool, len(p.wires))
 	for i, s := range base.steps {
@@ -146,21 +158,21 @@ func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
 			continue
 		}
 		var err error
-		if p.steps[i], err = p.newStep(w.node, &cfg, uses); err != nil {
+		if p.steps[i], err = p.newStep(w.node, cfg, uses); err != nil {
 			return nil, nil, err
 		}
 	}
 	p.findLastUses()
-	return &Network{g: n.g, cfg: &cfg, plan: p, cost: n.cost}, dirty, nil
+	return &Network{g: n.g, given: &given, cfg: cfg, plan: p, cost: n.cost}, dirty, nil
 }
 
 // sameScales says whether the step that produces wire i has the same parameters
-// in two plans of one graph: they depend on the scales of what it reads and
-// writes.
+// in two plans of one graph: they depend on the scales and kinds of what it
+// reads and writes.
 func (p *plan) sameScales(other *plan, i int) bool {
 	same := func(k int) bool {
 		a, b := p.wires[k].scale, other.wires[k].scale
-		return (a == nil) == (b == nil) && slices.Equal(a, b)
+		return p.wires[k].kind == other.wires[k].kind && (a == nil) == (b == nil) && slices.Equal(a, b)
 	}
 	for _, in := range dependencies(other.steps[i]) {
 		if !same(in) {
@@ -209,7 +221,7 @@ func (rec *Recording) simulate(ctx context.Context, pool *parallel.Pool, n *Netw
 		r.begin(g.lo, g.hi-g.lo, g.x, inner)
 		for l, f := range fires {
 			if n.plan.steps[f.out] == nil {
-				r.bytes[f.out] = rec.spikes[i][l]
+				r.bytes[f.out], r.floats[f.out] = rec.spikes[i][l].bytes, rec.spikes[i][l].floats
 			}
 		}
 		r.steps(0, len(n.plan.steps))
@@ -224,7 +236,7 @@ func (rec *Recording) simulate(ctx context.Context, pool *parallel.Pool, n *Netw
 		}
 		for _, f := range fires {
 			if n.plan.steps[f.out] == nil {
-				r.bytes[f.out] = nil // the recording's
+				r.bytes[f.out], r.floats[f.out] = nil, nil // the recording's
 			}
 		}
 		r.end()

@@ -1,0 +1,62 @@
+package kernel
+
+// FireSigned is Fire for counts that do not fit a byte: those of guarded
+// negative spikes, where a neuron may take back what it has emitted, and those
+// of limits above 255.
+//
+//	u = v + ((current + offset[ch]) + shift)
+//	n = clamp(floor(u), -min(maxSpike, sum), maxSpike)
+//	v = u - n
+//	sum = sum + n
+//
+// in float32 in exactly this order. sum holds what each neuron has emitted
+// before; it never falls below 0. A nil sum stands for neurons that cannot take
+// back spikes, n >= 0. offset may be nil, else neurons have shape
+// [rows, len(offset)]. counts, sum and maxSpike are whole numbers below 2^24. A
+// neuron whose u is NaN or infinite does not fire and keeps u.
+//
+// FireSigned returns the sum of |n|, the number of neurons with n != 0, and
+// whether every u was finite.
+func FireSigned(counts, v, sum, current, offset []float32, shift, maxSpike float32) (spikes, events int64, finite bool) {
+	same("FireSigned", len(counts), len(v), len(current))
+	if sum != nil {
+		same("FireSigned", len(sum), len(v))
+	}
+	if offset != nil {
+		whole("FireSigned", len(v), len(offset))
+	}
+	finite = true
+	ch := 0
+	for i, in := range current {
+		if offset != nil {
+			in += offset[ch]
+			if ch++; ch == len(offset) {
+				ch = 0
+			}
+		}
+		u := v[i] + (in + shift)
+		if u-u != 0 { // NaN or infinite
+			v[i], counts[i] = u, 0
+			finite = false
+			continue
+		}
+		var least float32
+		if sum != nil {
+			least = -min(maxSpike, sum[i])
+		}
+		x := min(max(u, least), maxSpike)
+		n := float32(int32(x))
+		if n > x {
+			n-- // truncation rounds towards 0
+		}
+		v[i], counts[i] = u-n, n
+		if sum != nil {
+			sum[i] += n
+		}
+		if n != 0 {
+			spikes += int64(max(n, -n))
+			events++
+		}
+	}
+	return spikes, events, finite
+}

@@ -18,6 +18,12 @@ type Config struct {
 
 	Shift   snn.Shift   `json:"shift"`    // where the half threshold goes
 	MaxPool snn.MaxPool `json:"max_pool"` // exact, or per step as the authors
+	// Signed lets neurons take back spikes by negative ones, never more than they
+	// have emitted.
+	Signed bool `json:"signed"`
+	// Schedule is "sync", or "accumulate" for neurons that fire once on the sum of
+	// their currents over the timesteps; empty stands for "sync".
+	Schedule snn.Schedule `json:"schedule"`
 
 	Threshold   string `json:"threshold"`    // "mse", "max" or "percentile:P" with 0 < P <= 100
 	ChannelWise bool   `json:"channel_wise"` // one threshold per channel, else one per layer
@@ -68,7 +74,7 @@ const (
 // model the rounding neuron, pooled statistics, exact max pooling, light
 // calibration.
 func Default() Config {
-	return Config{Timesteps: 8, MaxSpike: 4, Shift: snn.ShiftInitial, MaxPool: snn.MaxPoolExact,
+	return Config{Timesteps: 8, MaxSpike: 4, Shift: snn.ShiftInitial, MaxPool: snn.MaxPoolExact, Schedule: snn.ScheduleSync,
 		Threshold: "mse", ChannelWise: true, Objective: ObjectiveRound, FullGrid: true, RangeByBurst: true, CapReLU6: true,
 		BatchSize: 256, Momentum: 0.9, Samples: 1024, Calibration: CalibrationLight, BiasSamples: 256, Iterations: 1,
 		ClampStart: true, Profile: ProfileDefault}
@@ -116,15 +122,8 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("maxspike %d of layer %d: want 1 to %d", k, i, snn.MaxBurst)
 		}
 	}
-	switch c.Shift {
-	case snn.ShiftInitial, snn.ShiftPerStep, snn.ShiftNone:
-	default:
-		return fmt.Errorf("shift %q: want %s, %s or %s", c.Shift, snn.ShiftInitial, snn.ShiftPerStep, snn.ShiftNone)
-	}
-	switch c.MaxPool {
-	case snn.MaxPoolExact, snn.MaxPoolPerStep:
-	default:
-		return fmt.Errorf("max pool rule %q: want %s or %s", c.MaxPool, snn.MaxPoolExact, snn.MaxPoolPerStep)
+	if err := c.rules().ValidateRules(); err != nil {
+		return err
 	}
 	if c.Objective != ObjectiveRound && c.Objective != ObjectiveFloor {
 		return fmt.Errorf("objective %q: want %s or %s", c.Objective, ObjectiveRound, ObjectiveFloor)
@@ -139,6 +138,15 @@ func (c *Config) Validate() error {
 	}
 	_, _, err := c.method()
 	return err
+}
+
+// rules are the neurons' settings, without layers.
+func (c *Config) rules() *snn.Config {
+	rules := &snn.Config{Timesteps: c.Timesteps, Shift: c.Shift, MaxPool: c.MaxPool, Signed: c.Signed}
+	if c.Schedule != snn.ScheduleSync { // the zero value, which files leave out
+		rules.Schedule = c.Schedule
+	}
+	return rules
 }
 
 // method splits Threshold into its name and, for a percentile, its fraction.

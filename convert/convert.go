@@ -194,7 +194,7 @@ func thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *ten
 
 // neurons makes layers of neurons from thresholds as found, per layer.
 func (c *Config) neurons(nodes []*graph.Node, theta [][]float32) *Neurons {
-	out := &Neurons{Config: &snn.Config{Timesteps: c.Timesteps, Shift: c.Shift, MaxPool: c.MaxPool}, Dead: make(map[string][]int)}
+	out := &Neurons{Config: c.rules(), Dead: make(map[string][]int)}
 	for l, n := range nodes {
 		if dead := revive(theta[l]); len(dead) > 0 {
 			out.Dead[n.Name] = dead

@@ -423,6 +423,11 @@ func (tr *trial) key(m *Measure, x *tensor.Tensor) (string, error) {
 	if err := describe([]any{tr.base.Timesteps, tr.base.Shift, tr.base.MaxPool, tr.candidates, m.Metric, m.Cost, x.Shape}); err != nil {
 		return "", err
 	}
+	if tr.base.Signed || tr.base.Schedule == snn.ScheduleAccumulate { // else the key is that of files from before these settings
+		if err := describe([]any{tr.base.Signed, tr.base.Schedule}); err != nil {
+			return "", err
+		}
+	}
 	if m.Metric == MetricAccuracy {
 		if err := describe(tr.labels[:x.Shape[0]]); err != nil {
 			return "", err

@@ -244,6 +244,8 @@ func TestTablesKey(t *testing.T) {
 		"name":      func(tr *trial, _ *Measure) { tr.graph.Nodes[1].Name = "x" },
 		"timesteps": func(tr *trial, _ *Measure) { tr.base.Timesteps++ },
 		"shift":     func(tr *trial, _ *Measure) { tr.base.Shift = snn.ShiftNone },
+		"sign":      func(tr *trial, _ *Measure) { tr.base.Signed = true },
+		"schedule":  func(tr *trial, _ *Measure) { tr.base.Schedule = snn.ScheduleAccumulate },
 		"base":      func(tr *trial, _ *Measure) { tr.base.Layers[0].MaxSpike++ },
 		"potential": func(tr *trial, _ *Measure) { tr.base.Layers[0].Initial = []float32{1} },
 		"threshold": func(tr *trial, _ *Measure) { tr.layers[1][0].Threshold[0]++ },

@@ -21,6 +21,8 @@ type convertFlags struct {
 	shift     string
 	maxPool   string
 	readout   bool
+	signed    bool
+	schedule  string
 	energy    string
 	method    methodFlags
 }
@@ -47,6 +49,8 @@ func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
 	for _, p := range snn.EnergyProfiles {
 		profiles = append(profiles, p.Name)
 	}
+	f.BoolVar(&c.signed, "signed", false, "let neurons take back spikes by negative ones (beyond the paper)")
+	choiceVar(f, &c.schedule, "schedule", string(snn.ScheduleSync), []string{string(snn.ScheduleSync), string(snn.ScheduleAccumulate)}, "fire in every timestep, or once on the sum of all currents (beyond the paper)")
 	c.method.register(f)
 	choiceVar(f, &c.energy, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
 }
@@ -62,6 +66,7 @@ func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error)
 		cfg.Calibration = convert.CalibrationLight // what search and SSC calibrate with
 	}
 	cfg.Threshold, cfg.ChannelWise, cfg.Readout = c.threshold, c.channel, c.readout
+	cfg.Signed, cfg.Schedule = c.signed, snn.Schedule(c.schedule)
 	resolve(s, "calib-samples", &cfg.Samples, &c.samples)
 	cfg.BiasSamples = min(cfg.BiasSamples, cfg.Samples)
 	resolve(s, "max-pool", (*string)(&cfg.MaxPool), &c.maxPool)
@@ -108,6 +113,12 @@ func settingName(cfg convert.Config, calib string) string {
 	name := "burst"
 	if cfg.MaxSpike == 1 {
 		name = "plain"
+	}
+	if cfg.Signed {
+		name += "-signed"
+	}
+	if cfg.Schedule == snn.ScheduleAccumulate {
+		name += "-accumulate"
 	}
 	name = fmt.Sprintf("%s-%s", name, calib)
 	if cfg.Profile == convert.ProfileReference {

@@ -21,7 +21,41 @@ var (
 	demoReferenceMost  = 8 // few timesteps are where the rules differ
 	// demoKept is the setting and T of the network that the demo saves.
 	demoKept, demoKeptT = "burst-light", 4
+	// demoStagesT are the timesteps at which search and compression, and exits,
+	// are shown; demoTableSamples keeps their tables quick.
+	demoStagesT, demoExitT, demoTableSamples = 4, 8, 512
 )
+
+// demoStages are search, compression and early exits alone and together.
+func demoStages(quick bool) []job.Setting {
+	at := func(t int, stages string, search, compress, exit bool) job.Setting {
+		cfg := convert.Default()
+		cfg.Timesteps = t
+		set := namedSetting(cfg)
+		set.Name += stages
+		if search {
+			opt := convert.DefaultSearch()
+			opt.Samples = demoTableSamples
+			set.Search = &opt
+		}
+		if compress {
+			opt := convert.DefaultCompress()
+			opt.Samples = demoTableSamples
+			set.Compress = &opt
+		}
+		if exit {
+			opt := convert.DefaultExit()
+			set.Exit = &opt
+		}
+		return set
+	}
+	exits := at(demoExitT, "-iat", false, false, true)
+	if quick {
+		return []job.Setting{exits}
+	}
+	return []job.Setting{at(demoStagesT, "-search", true, false, false), at(demoStagesT, "-ssc", false, true, false), exits,
+		at(demoExitT, "-search-ssc-iat", true, true, true)}
+}
 
 func demoSettings(timesteps []int) []job.Setting {
 	ours := convert.Default()
@@ -54,7 +88,9 @@ func demoCommand(a *app) *cobra.Command {
 		Long: `Trains a small network with max pooling on 10,000 handwritten digits that are
 part of this program, converts it to spiking networks for 1 to 32 timesteps, and
 measures all of them on 2,000 other digits: with bursts and with plain spikes,
-with and without calibration, and by the rules of the method's authors.
+with and without calibration, and by the rules of the method's authors; then
+with burst limits searched per layer, with spikes compressed, with samples that
+leave early, and with all three.
 
 It needs no file and no network. In --out: ann.safetensors, snn.safetensors
 (bursts, light calibration, T=4), result.json and report.html.
@@ -102,7 +138,7 @@ smaller differences mean nothing.`,
 		if quick {
 			kept = timesteps[0]
 		}
-		for _, set := range demoSettings(timesteps) {
+		for _, set := range append(demoSettings(timesteps), demoStages(quick)...) {
 			res, err := b.MeasureSNN(s.Ctx, set)
 			if err != nil {
 				return s.interruptedIn(err, out)

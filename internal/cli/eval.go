@@ -13,7 +13,7 @@ import (
 
 func evalCommand(a *app) *cobra.Command {
 	var data sampleFlags
-	var timesteps []int
+	var timesteps, limits []int
 	var model, energyName string
 	cmd := &cobra.Command{
 		Use:   "eval --model FILE --dataset NAME",
@@ -21,10 +21,10 @@ func evalCommand(a *app) *cobra.Command {
 		Long: `Measures accuracy on the test samples and, for a spiking network, spikes,
 synaptic operations and energy, layer by layer.
 
-With --T a spiking network runs for other numbers of timesteps than it was
-calibrated for. Its thresholds stay as they are, so that a network converted for
-T=8 and run for 2 does worse than one converted for 2: use run to compare
-conversions.`,
+With --T and --maxspike a spiking network runs for other numbers of timesteps
+or with other burst limits than it was calibrated for. Its thresholds stay as
+they are, so that a network converted for T=8 and run for 2 does worse than one
+converted for 2: use run to compare conversions.`,
 		Example: `  adafire eval --model snn.safetensors --dataset digits
   adafire eval --model snn.safetensors --dataset digits --T 1,2,4,8 --json -`,
 		Args: positional(0, 0, ""),
@@ -33,6 +33,7 @@ conversions.`,
 	data.register(f)
 	f.StringVar(&model, "model", "", "the network, a checkpoint `FILE`")
 	intListVar(f, &timesteps, "timesteps", nil, 1, snn.MaxTimesteps, "timesteps T, one or a list (default: the network's own)")
+	intListVar(f, &limits, "maxspike", nil, 1, snn.MaxBurst, "burst limits for all layers, one or a list (default: the network's own)")
 	var profiles []string
 	for _, p := range snn.EnergyProfiles {
 		profiles = append(profiles, p.Name)
@@ -66,13 +67,13 @@ conversions.`,
 		b := job.NewBench(d, m.Graph, filepath.Base(model), s.Pool, energy, s.Progress())
 		b.Limit = data.limit
 		if m.Kind != checkpoint.KindSNN {
-			if len(timesteps) > 0 {
-				return s.Usagef("--timesteps: %s holds an ANN, which has none: convert it first", model)
+			if flag := s.firstChanged("timesteps", "maxspike"); flag != "" {
+				return s.Usagef("--%s: %s holds an ANN, which has none: convert it first", flag, model)
 			}
 			if err := b.MeasureANN(s.Ctx); err != nil {
 				return err
 			}
-		} else if err := s.evalSNN(b, m, model, timesteps); err != nil {
+		} else if err := s.evalSNN(b, m, model, timesteps, limits); err != nil {
 			return err
 		}
 		if err := s.complete(&b.Result); err != nil {
@@ -92,7 +93,7 @@ conversions.`,
 
 // evalSNN measures a loaded spiking network at each number of timesteps. The
 // ANN in the result is the network's own graph: with biases as calibrated.
-func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timesteps []int) error {
+func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timesteps, limits []int) error {
 	c, err := job.Spiking(path, m)
 	if err != nil {
 		return err
@@ -104,20 +105,31 @@ func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timest
 	if err := b.MeasureANN(s.Ctx); err != nil {
 		return err
 	}
-	for _, t := range timesteps {
-		exit := c.Exit
-		if t != cfg.Timesteps {
-			exit = nil // its thresholds are for the timesteps it was made for
-			s.Verbosef("%s was converted for T=%d, running T=%d", path, cfg.Timesteps, t)
-		}
-		at := cfg.Clone()
-		at.Timesteps = t
-		net, err := snn.New(m.Graph, at)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if _, err := b.MeasureNetwork(s.Ctx, filepath.Base(path), net, exit); err != nil {
-			return err
+	own := len(limits) == 0
+	if own {
+		limits = []int{0}
+	}
+	for _, limit := range limits {
+		for _, t := range timesteps {
+			at, exit, name := cfg.Clone(), c.Exit, filepath.Base(path)
+			at.Timesteps = t
+			if !own {
+				name = fmt.Sprintf("%s M=%d", name, limit)
+				for i := range at.Layers {
+					at.Layers[i].MaxSpike = limit
+				}
+			}
+			if t != cfg.Timesteps || !own {
+				exit = nil // its thresholds are for the network as it was made
+				s.Verbosef("%s was converted for T=%d, running T=%d", path, cfg.Timesteps, t)
+			}
+			net, err := snn.New(m.Graph, at)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			if _, err := b.MeasureNetwork(s.Ctx, name, net, exit); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -77,6 +77,7 @@ func (m *methodFlags) apply(s *session, set *job.Setting) error {
 			opt = convert.ReferenceCompress()
 		}
 		opt.Ratio = m.ratio
+		opt.Recalibrate = opt.Recalibrate && set.Config.Calibration != convert.CalibrationNone
 		measure(&opt.Measure)
 		if err := opt.Validate(); err != nil {
 			return s.Usagef("--search-threshold: %v", err)

@@ -43,6 +43,11 @@ func (s *session) complete(r *report.Result) error {
 // finish writes result.json, report.html and config.yaml to dir and prints the
 // table.
 func (s *session) finish(dir string, r *report.Result) error {
+	return s.finishAs(dir, r, func(w io.Writer) error { return report.WriteTable(w, *r) })
+}
+
+// finishAs is finish with another table.
+func (s *session) finishAs(dir string, r *report.Result, table func(io.Writer) error) error {
 	if err := s.complete(r); err != nil {
 		return err
 	}
@@ -59,7 +64,10 @@ func (s *session) finish(dir string, r *report.Result) error {
 	if err != nil {
 		return err
 	}
-	if err := s.present(r); err != nil {
+	if err := s.WriteJSON(func(w io.Writer) error { return report.WriteJSON(w, *r) }); err != nil {
+		return err
+	}
+	if err := table(s.Out); err != nil {
 		return err
 	}
 	s.Logf("report: %s", filepath.Join(dir, job.ReportFile))

@@ -31,6 +31,7 @@ var commands = []func(*app) *cobra.Command{
 	trainCommand,
 	convertCommand,
 	evalCommand,
+	ablationCommand,
 	inspectCommand,
 	dataCommand,
 	benchCommand,

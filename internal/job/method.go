@@ -120,7 +120,9 @@ func Apply(ctx context.Context, pool *parallel.Pool, g *graph.Graph, s Setting, 
 		opt := *s.Repair
 		opt.Progress = followLayers(show, "repair layers")
 		out.Result = &convert.Result{SNN: theta.Config, Dead: theta.Dead}
-		out.Graph, _, err = convert.Repair(ctx, pool, prepared, prepared, theta.Config, calib.X, opt)
+		if out.Graph, _, err = convert.Repair(ctx, pool, prepared, prepared, theta.Config, calib.X, opt); err == nil {
+			out.Graph, _, err = convert.RepairReadout(ctx, pool, prepared, out.Graph, theta.Config, calib.X, opt)
+		}
 	default:
 		out.Result, err = convert.Calibrate(ctx, pool, prepared, theta, calib.X, cfg)
 	}

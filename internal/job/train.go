@@ -129,7 +129,9 @@ func Train(ctx context.Context, pool *parallel.Pool, d *Data, o TrainOptions, ou
 		return nil, fmt.Errorf("%s: a training is there already: go on with --resume, or start over with --force", path)
 	}
 	source := d.provenance(version)
+	var elapsed time.Duration
 	hooks.Checkpoint = func(s *ann.State, why ann.Reason, _ bool) error {
+		elapsed = s.Progress.Elapsed
 		return saveState(path, g, s, meta, source)
 	}
 	perEpoch := int64(loader.Batches()) * int64(o.BatchSize)
@@ -159,7 +161,7 @@ func Train(ctx context.Context, pool *parallel.Pool, d *Data, o TrainOptions, ou
 	if err != nil {
 		return nil, err
 	}
-	return &Trained{Graph: g, History: res.Progress.History, Elapsed: res.Progress.Elapsed}, nil
+	return &Trained{Graph: g, History: res.Progress.History, Elapsed: elapsed}, nil
 }
 
 // mixSmoothing smooths labels in the loader where it mixes them; else the loss

@@ -123,7 +123,9 @@ func (x mixing) labels(soft []float32, labels []int, classes int, smoothing floa
 
 // beta draws from Beta(a, a) as the share of one of two gamma variates.
 func beta(rng *rand.Rand, a float64) float64 {
-	// In logarithms: for small a both variates can be too small for a float64.
+	// In logarithms: for small a both variates can be too small for a float64,
+	// and below 1e-300 their logarithms too.
+	a = max(a, 1e-300)
 	x, y := logGamma(rng, a), logGamma(rng, a)
 	return 1 / (1 + math.Exp(y-x))
 }

@@ -92,6 +92,16 @@ func TestMixKeepsSums(t *testing.T) {
 	})
 }
 
+func TestBetaOfTheSmallestParameters(t *testing.T) {
+	for _, a := range []float64{math.SmallestNonzeroFloat64, 7e-310, 1e-300, 1e-10} {
+		for seed := range uint64(20) {
+			if v := beta(random.New(seed, "mix"), a); !(v >= 0 && v <= 1) {
+				t.Errorf("beta(%g) drew %g", a, v)
+			}
+		}
+	}
+}
+
 func TestMixProbabilityAndEpochs(t *testing.T) {
 	mixed := func(m Mix, epoch int) (blend, cut int) {
 		for i := range uint64(2000) {

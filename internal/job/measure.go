@@ -157,6 +157,10 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 	e := report.SNN{Timesteps: cfg.Timesteps, Neuron: "if", Shift: string(cfg.Shift), AvgTimesteps: float64(cfg.Timesteps),
 		MACs: float64(net.TotalMACs()), SamplesPerSec: score.Rate()}
 	e.Accuracy = new(score.Accuracy())
+	steps := cfg.Timesteps // in which a neuron is updated
+	if cfg.Schedule == snn.ScheduleAccumulate {
+		steps = 1
+	}
 	var neurons int64
 	inputs := make([]float64, len(score.Layers))
 	// A row has the operations that its spikes cause, so it is compared with the
@@ -176,7 +180,7 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 		l := report.Layer{Name: info.Node, Shape: info.Shape, Neurons: int64(info.Neurons), MaxSpike: info.MaxSpike,
 			Spikes: float64(t.Spikes) / n, Events: float64(t.Events) / n, SOPs: float64(t.SOPs) / n}
 		l.ThresholdMean, l.ThresholdMin, l.ThresholdMax = spread(info.Threshold)
-		l.Density = l.Events / float64(info.Neurons*cfg.Timesteps)
+		l.Density = l.Events / float64(info.Neurons*steps)
 		if src := info.Source; src != nil {
 			l.Name, l.Op, l.MACs = src.Name, src.Kind(), float64(net.MACs(src))
 			if l.MACs > 0 {
@@ -200,7 +204,7 @@ func Entry(net *snn.Network, score *task.SpikingScore, energy snn.EnergyProfile)
 		neurons += l.Neurons
 		e.Layers = append(e.Layers, l)
 	}
-	e.NeuronUpdates = float64(neurons) * float64(cfg.Timesteps)
+	e.NeuronUpdates = float64(neurons) * float64(steps)
 	e.Density = e.Events / e.NeuronUpdates
 	e.EnergyPJ = energy.SNN(e.MACs, e.SOPs+e.PoolAdds+e.ResidualAdds)
 	e.Reference = &report.Reference{EnergyPJ: energy.Reference(net, inputs)}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/tensor"
 )
@@ -79,7 +80,7 @@ func (c CrossEntropy) Soft(pool *parallel.Pool, logits, targets *tensor.Tensor, 
 		for k, v := range row {
 			target[k] = (1-c.Smoothing)*float64(v) + flat
 		}
-		return argmax(row), true
+		return kernel.ArgMax(row), true
 	}), nil
 }
 
@@ -117,7 +118,7 @@ func (c CrossEntropy) rows(pool *parallel.Pool, logits []float32, rows, classes,
 				}
 				continue
 			}
-			if argmax(row) == class {
+			if kernel.ArgMax(row) == class {
 				part.Correct++
 			}
 			top := float64(row[0])
@@ -153,17 +154,6 @@ func (c CrossEntropy) rows(pool *parallel.Pool, logits []float32, rows, classes,
 		total.Loss /= float64(count)
 	}
 	return total
-}
-
-// argmax returns the index of the largest value, of the first of equals.
-func argmax(x []float32) int {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return best
 }
 
 // MSE returns the mean of (y-target)² over all values and writes its gradient

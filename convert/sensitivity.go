@@ -14,6 +14,7 @@ import (
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/snn"
 	"github.com/adafire/adafire/tensor"
@@ -317,7 +318,7 @@ func (m *Measure) cost(c *snn.LayerCounts, sample int) int64 {
 func (m *Measure) sensitivity(labels []int, sample int, want, got []float32, classes int) float64 {
 	if m.Metric == MetricAccuracy {
 		right := func(y []float32) float64 {
-			if bestClass(y) == labels[sample] {
+			if kernel.ArgMax(y) == labels[sample] {
 				return 1
 			}
 			return 0
@@ -329,17 +330,6 @@ func (m *Measure) sensitivity(labels []int, sample int, want, got []float32, cla
 		sum += symmetricKL(want[lo:lo+classes], got[lo:lo+classes])
 	}
 	return sum * float64(classes) / float64(len(want))
-}
-
-// bestClass returns the first index of the largest value.
-func bestClass(y []float32) int {
-	best := 0
-	for i, v := range y {
-		if v > y[best] {
-			best = i
-		}
-	}
-	return best
 }
 
 // symmetricKL is 1/2 * sum (p-q)*(log p - log q) for p = softmax(a), q =
@@ -390,7 +380,7 @@ func (m *Measure) estimate(ctx context.Context, pool *parallel.Pool, original, g
 		for i := range part.Shape[0] {
 			at := first + lo + i
 			e.Sensitivity += m.sensitivity(m.Labels, at, rows(want, i), rows(res.Logits, i), classes(want))
-			if at < len(m.Labels) && bestClass(rows(res.Logits, i)) == m.Labels[at] {
+			if at < len(m.Labels) && kernel.ArgMax(rows(res.Logits, i)) == m.Labels[at] {
 				right++
 			}
 			for l := range res.Layers {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/adafire/adafire/ann"
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/snn"
 	"github.com/adafire/adafire/tensor"
@@ -76,7 +77,7 @@ func (s *Score) add(logits *tensor.Tensor, labels []int) error {
 		if label < 0 || label >= classes {
 			return fmt.Errorf("sample %d: label %d, the network has %d classes", s.Samples+i, label, classes)
 		}
-		p := argmax(logits.Data[i*classes : (i+1)*classes])
+		p := kernel.ArgMax(logits.Data[i*classes : (i+1)*classes])
 		s.Predictions = append(s.Predictions, p)
 		if p == label {
 			s.Correct++
@@ -84,17 +85,6 @@ func (s *Score) add(logits *tensor.Tensor, labels []int) error {
 	}
 	s.Samples += n
 	return nil
-}
-
-// argmax returns the first index of the largest value.
-func argmax(x []float32) int {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return best
 }
 
 // ClassifyANN measures an ANN. After each batch it calls progress, unless nil,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/snn"
 	"github.com/adafire/adafire/tensor"
 	"github.com/google/go-cmp/cmp"
@@ -194,7 +195,7 @@ func TestScore(t *testing.T) {
 		t.Errorf("agreement of nothing is %g, want 0", got)
 	}
 	// The first of equal values wins.
-	if got := argmax([]float32{1, 3, 3, 2}); got != 1 {
+	if got := kernel.ArgMax([]float32{1, 3, 3, 2}); got != 1 {
 		t.Errorf("got class %d, want 1", got)
 	}
 }

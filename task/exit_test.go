@@ -8,6 +8,7 @@ import (
 
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/snn"
 	"github.com/adafire/adafire/tensor"
@@ -53,7 +54,7 @@ func wavering(t *testing.T, seed uint64, sizes ...int) (*snn.Network, Batches) {
 			t.Fatal(err)
 		}
 		for i := range n {
-			b.Labels[i] = argmax(res.Logits.Data[i*classes : (i+1)*classes])
+			b.Labels[i] = kernel.ArgMax(res.Logits.Data[i*classes : (i+1)*classes])
 		}
 		all = append(all, b)
 	}

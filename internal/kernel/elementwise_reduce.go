@@ -165,3 +165,15 @@ func LogSoftmaxBackward(dx, y, dy []float32, c int) {
 		}
 	}
 }
+
+// ArgMax returns the index of the largest value, of the first of equals: the class
+// of a row of logits. x must not be empty; NaN is never larger.
+func ArgMax(x []float32) int {
+	best := 0
+	for i, v := range x {
+		if v > x[best] {
+			best = i
+		}
+	}
+	return best
+}

@@ -18,12 +18,13 @@ import (
 var (
 	demoTimesteps      = []int{1, 2, 4, 8, 16, 32}
 	demoTimestepsQuick = []int{2, 8}
-	demoReferenceMost  = 8 // few timesteps are where the rules differ
+	demoComparedMost   = 8 // calibration and the authors' rules matter at few timesteps
 	// demoKept is the setting and T of the network that the demo saves.
 	demoKept, demoKeptT = "burst-light", 4
 	// demoStagesT are the timesteps at which search and compression, and exits,
-	// are shown; demoTableSamples keeps their tables quick.
-	demoStagesT, demoExitT, demoTableSamples = 4, 8, 512
+	// are shown. Fewer samples for the tables than usual keep the demo short.
+	demoStagesT, demoExitT              = 4, 8
+	demoSearchSamples, demoRatioSamples = 512, 256
 )
 
 // demoStages are search, compression and early exits alone and together.
@@ -35,12 +36,12 @@ func demoStages(quick bool) []job.Setting {
 		set.Name += stages
 		if search {
 			opt := convert.DefaultSearch()
-			opt.Samples = demoTableSamples
+			opt.Samples = demoSearchSamples
 			set.Search = &opt
 		}
 		if compress {
 			opt := convert.DefaultCompress()
-			opt.Samples = demoTableSamples
+			opt.Samples = demoRatioSamples
 			set.Compress = &opt
 		}
 		if exit {
@@ -69,7 +70,7 @@ func demoSettings(timesteps []int) []job.Setting {
 	var all []job.Setting
 	for _, cfg := range []convert.Config{ours, burstNone, plainLight, plainNone, reference, referencePlain} {
 		for _, t := range timesteps {
-			if cfg.Profile == convert.ProfileReference && t > demoReferenceMost {
+			if (cfg.Profile == convert.ProfileReference || cfg.Calibration == convert.CalibrationNone) && t > demoComparedMost {
 				continue
 			}
 			cfg.Timesteps = t

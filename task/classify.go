@@ -87,29 +87,39 @@ func (s *Score) add(logits *tensor.Tensor, labels []int) error {
 	return nil
 }
 
-// ClassifyANN measures an ANN. After each batch it calls progress, unless nil,
-// with the number of samples done.
-func ClassifyANN(ctx context.Context, exec *ann.Executor, data Batches, progress func(samples int)) (*Score, error) {
-	s := &Score{}
+// classify runs every batch through a network, scores its logits, and calls
+// progress, unless nil, with the number of samples done. run also notes whatever
+// else it wants of the batch.
+func (s *Score) classify(ctx context.Context, data Batches, progress func(samples int), run func(x *tensor.Tensor) (logits *tensor.Tensor, err error)) error {
 	for b, err := range data {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		start := time.Now()
-		logits, err := exec.Forward(b.X)
+		logits, err := run(b.X)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.Elapsed += time.Since(start)
 		if err := s.add(logits, b.Labels); err != nil {
-			return nil, err
+			return err
 		}
 		if progress != nil {
 			progress(s.Samples)
 		}
+	}
+	return nil
+}
+
+// ClassifyANN measures an ANN. After each batch it calls progress, unless nil,
+// with the number of samples done.
+func ClassifyANN(ctx context.Context, exec *ann.Executor, data Batches, progress func(samples int)) (*Score, error) {
+	s := &Score{}
+	if err := s.classify(ctx, data, progress, exec.Forward); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -138,31 +148,26 @@ func (t *LayerTotals) add(c *snn.LayerCounts) {
 	}
 }
 
+// count adds what the neurons did in one batch.
+func (s *SpikingScore) count(layers []snn.LayerCounts) {
+	for i := range s.Layers {
+		s.Layers[i].add(&layers[i])
+	}
+}
+
 // ClassifySNN measures a spiking network; see ClassifyANN.
 func ClassifySNN(ctx context.Context, pool *parallel.Pool, net *snn.Network, data Batches, progress func(samples int)) (*SpikingScore, error) {
 	s := &SpikingScore{Layers: make([]LayerTotals, len(net.Layers()))}
-	for b, err := range data {
-		if err == nil {
-			err = ctx.Err()
-		}
+	err := s.classify(ctx, data, progress, func(x *tensor.Tensor) (*tensor.Tensor, error) {
+		res, err := net.Run(ctx, pool, x, snn.Options{})
 		if err != nil {
 			return nil, err
 		}
-		start := time.Now()
-		res, err := net.Run(ctx, pool, b.X, snn.Options{})
-		if err != nil {
-			return nil, err
-		}
-		s.Elapsed += time.Since(start)
-		if err := s.add(res.Logits, b.Labels); err != nil {
-			return nil, err
-		}
-		for i := range s.Layers {
-			s.Layers[i].add(&res.Layers[i])
-		}
-		if progress != nil {
-			progress(s.Samples)
-		}
+		s.count(res.Layers)
+		return res.Logits, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -2,11 +2,11 @@ package task
 
 import (
 	"context"
-	"time"
 
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/snn"
+	"github.com/adafire/adafire/tensor"
 )
 
 // An AdaptiveScore is a SpikingScore of samples that leave the network early;
@@ -36,32 +36,20 @@ func ClassifyAdaptive(ctx context.Context, pool *parallel.Pool, net *snn.Network
 		return nil, err
 	}
 	s := &AdaptiveScore{SpikingScore: SpikingScore{Layers: make([]LayerTotals, len(net.Layers()))}, Histogram: make([]int, policy.Timesteps)}
-	for b, err := range data {
-		if err == nil {
-			err = ctx.Err()
-		}
+	err := s.classify(ctx, data, progress, func(x *tensor.Tensor) (*tensor.Tensor, error) {
+		res, err := net.RunSteps(ctx, pool, x, policy.Rule())
 		if err != nil {
 			return nil, err
 		}
-		start := time.Now()
-		res, err := net.RunSteps(ctx, pool, b.X, policy.Rule())
-		if err != nil {
-			return nil, err
-		}
-		s.Elapsed += time.Since(start)
-		if err := s.add(res.Logits, b.Labels); err != nil {
-			return nil, err
-		}
-		for i := range s.Layers {
-			s.Layers[i].add(&res.Layers[i])
-		}
+		s.count(res.Layers)
 		s.Exit = append(s.Exit, res.Exit...)
 		for _, t := range res.Exit {
 			s.Histogram[t-1]++
 		}
-		if progress != nil {
-			progress(s.Samples)
-		}
+		return res.Logits, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -45,14 +45,10 @@ func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
 	choiceVar(f, &c.shift, "shift", string(snn.ShiftInitial), []string{string(snn.ShiftInitial), string(snn.ShiftPerStep), string(snn.ShiftNone)}, "where the half threshold goes that makes neurons round (default: the profile's)")
 	choiceVar(f, &c.maxPool, "max-pool", string(snn.MaxPoolExact), []string{string(snn.MaxPoolExact), string(snn.MaxPoolPerStep)}, "max pooling on spike counts (default: the profile's)")
 	f.BoolVar(&c.readout, "readout", false, "also correct the bias of the last layer")
-	var profiles []string
-	for _, p := range snn.EnergyProfiles {
-		profiles = append(profiles, p.Name)
-	}
 	f.BoolVar(&c.signed, "signed", false, "let neurons take back spikes by negative ones (beyond the paper)")
 	choiceVar(f, &c.schedule, "schedule", string(snn.ScheduleSync), []string{string(snn.ScheduleSync), string(snn.ScheduleAccumulate)}, "fire in every timestep, or once on the sum of all currents (beyond the paper)")
 	c.method.register(f)
-	choiceVar(f, &c.energy, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
+	energyVar(f, &c.energy)
 }
 
 // config is the profile with the flags that were given, for T timesteps.
@@ -127,7 +123,11 @@ func settingName(cfg convert.Config, calib string) string {
 	return name
 }
 
-// energyProfile returns the chosen energies.
-func (c *convertFlags) energyProfile() (snn.EnergyProfile, error) {
-	return snn.FindEnergyProfile(c.energy)
+// energyVar defines --energy, whose values snn.FindEnergyProfile takes.
+func energyVar(f *pflag.FlagSet, p *string) {
+	var profiles []string
+	for _, e := range snn.EnergyProfiles {
+		profiles = append(profiles, e.Name)
+	}
+	choiceVar(f, p, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
 }

@@ -34,11 +34,7 @@ converted for 2: use run to compare conversions.`,
 	f.StringVar(&model, "model", "", "the network, a checkpoint `FILE`")
 	intListVar(f, &timesteps, "timesteps", nil, 1, snn.MaxTimesteps, "timesteps T, one or a list (default: the network's own)")
 	intListVar(f, &limits, "maxspike", nil, 1, snn.MaxBurst, "burst limits for all layers, one or a list (default: the network's own)")
-	var profiles []string
-	for _, p := range snn.EnergyProfiles {
-		profiles = append(profiles, p.Name)
-	}
-	choiceVar(f, &energyName, "energy", profiles[0], profiles, "energies of an operation, 45 nm")
+	energyVar(f, &energyName)
 	cmd.RunE = a.run(func(s *session, _ []string) error {
 		if err := s.Require("model"); err != nil {
 			return err

@@ -53,7 +53,7 @@ config.yaml, with which "adafire run --config" repeats the run bit for bit.`,
 		if model != "" && train.resume {
 			return s.Usagef("--resume goes on with a training, --model needs none: give one of them")
 		}
-		energy, err := conv.energyProfile()
+		energy, err := snn.FindEnergyProfile(conv.energy)
 		if err != nil {
 			return err
 		}

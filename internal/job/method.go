@@ -91,7 +91,7 @@ func Apply(ctx context.Context, pool *parallel.Pool, g *graph.Graph, s Setting, 
 	}
 	out := &Converted{}
 	cfg := s.Config
-	theta := &convert.Neurons{}
+	var theta *convert.Neurons
 	if s.Search != nil {
 		opt := *s.Search
 		opt.Labels = calib.Labels

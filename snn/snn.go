@@ -114,6 +114,25 @@ type NodeTime struct {
 	Elapsed time.Duration
 }
 
+// collect ends the runs of the workers: it returns the first error in the order
+// of the groups, or else what they measured, and keeps their working memory for
+// the next run.
+func (n *Network) collect(runs []*run, errs []error) ([]NodeTime, error) {
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	times := n.times(runs)
+	for _, r := range runs {
+		if r != nil {
+			clear(r.elapsed)
+			n.idle.Put(r)
+		}
+	}
+	return times, nil
+}
+
 // times adds up what the workers' runs measured.
 func (n *Network) times(runs []*run) []NodeTime {
 	var list []NodeTime
@@ -180,17 +199,8 @@ func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor
 			r.trace(res, samples, g.lo)
 		}
 	})
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	res.Times = n.times(runs)
-	for _, r := range runs {
-		if r != nil {
-			clear(r.elapsed)
-			n.idle.Put(r)
-		}
+	if res.Times, err = n.collect(runs, errs); err != nil {
+		return nil, err
 	}
 	if i := res.Logits.FirstNonFinite(); i >= 0 {
 		return nil, fmt.Errorf("node %q: output of sample %d, channel %d is %g: %w",

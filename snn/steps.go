@@ -99,17 +99,9 @@ func (n *Network) RunSteps(ctx context.Context, pool *parallel.Pool, x *tensor.T
 		}
 		errs[i] = runs[worker].stream(ctx, inner, groups[i], decide, res)
 	})
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	res.Times = n.times(runs)
-	for _, r := range runs {
-		if r != nil {
-			clear(r.elapsed)
-			n.idle.Put(r)
-		}
+	var err error
+	if res.Times, err = n.collect(runs, errs); err != nil {
+		return nil, err
 	}
 	return res, nil
 }

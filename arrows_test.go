@@ -21,9 +21,10 @@ var rooms = [][]string{
 	{"internal/fileerr", "internal/minifloat", "internal/random", "internal/parallel", "internal/atomicfile"},
 	{"internal/kernel"},
 	{"tensor"},
-	{"internal/npy", "graph"},
+	{"internal/npy", "internal/hdf5", "graph"},
+	{"events"},
 	{"internal/golden", "ann", "snn", "models", "checkpoint", "dataset", "report"},
-	{"convert"},
+	{"convert", "onnx", "nir", "cexport"},
 	{"task"},
 	{"internal/job", "internal/bench"},
 	{"internal/cli"},
@@ -40,6 +41,11 @@ var closed = map[string][]string{
 	"task":    {"internal/npy", "checkpoint", "dataset", "models", "report"},
 	"graph":   {"internal/npy", "internal/kernel", "internal/parallel"},
 	"tensor":  {"internal/npy"},
+	"events":  {"graph"},
+	// Formats know networks, not how they were found or fed.
+	"onnx":    {"dataset", "models", "report"},
+	"nir":     {"dataset", "models", "report"},
+	"cexport": {"dataset", "models", "report"},
 }
 
 // room returns the floor and the room of a package.

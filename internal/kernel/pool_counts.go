@@ -1,6 +1,10 @@
 package kernel
 
-import "github.com/adafire/adafire/internal/parallel"
+import (
+	"encoding/binary"
+
+	"github.com/adafire/adafire/internal/parallel"
+)
 
 // SumPoolCounts sets y to the sum of the spike counts of every window, exact
 // while KH*KW*255 <= 2^24. Division by the window's size belongs into the
@@ -38,20 +42,77 @@ func sumWindowCounts(y []float32, plane []uint8, w int, win window) {
 // no element of out exceeds the largest of counts: the input that holds the
 // maximum has emitted at least as much in this step.
 func MaxPoolCounts(p *parallel.Pool, s PoolShape, cum, top []int32, counts, out []uint8) {
-	s.check("MaxPoolCounts", len(counts), len(out))
+	s.checkCounts("MaxPoolCounts", len(counts), len(out))
 	same("MaxPoolCounts", len(cum), len(counts))
 	same("MaxPoolCounts", len(top), len(out))
+	if p.Workers() == 1 { // without closures, which would be allocated
+		AccumulateCounts(cum, counts)
+		for i := range s.N * s.OutH {
+			s.maxRowCounts(i, cum, top, out)
+		}
+		return
+	}
+	s.maxCountsParallel(p, cum, top, counts, out)
+}
+
+func (s PoolShape) maxCountsParallel(p *parallel.Pool, cum, top []int32, counts, out []uint8) {
 	p.Chunks(len(cum), 1<<15, func(lo, hi int) {
 		AccumulateCounts(cum[lo:hi], counts[lo:hi])
 	})
-	p.For(s.N*s.OutH, func(i int) {
+	p.For(s.N*s.OutH, func(i int) { s.maxRowCounts(i, cum, top, out) })
+}
+
+// maxRowCounts is row i of all samples' output rows.
+func (s PoolShape) maxRowCounts(i int, cum, top []int32, out []uint8) {
+	n, oh := i/s.OutH, i%s.OutH
+	plane := cum[n*s.in() : (n+1)*s.in()]
+	for ow := range s.OutW {
+		at := (i*s.OutW + ow) * s.C
+		maxWindowCounts(out[at:at+s.C], top[at:at+s.C], plane, s.W, s.window(oh, ow))
+	}
+}
+
+// checkCounts is check without allocating: these pools run once per timestep.
+func (s PoolShape) checkCounts(what string, in, out int) {
+	if err := s.Validate(); err != nil {
+		panic("kernel: " + what + ": " + err.Error())
+	}
+	same(what, in, s.N*s.in())
+	same(what, out, s.N*s.out())
+}
+
+// SumPoolBytes is SumPoolCounts with sums that the caller knows to fit a byte:
+// at most 255. Larger ones spoil their neighbours.
+func SumPoolBytes(s PoolShape, counts, y []uint8) {
+	s.checkCounts("SumPoolBytes", len(counts), len(y))
+	for i := range s.N * s.OutH {
 		n, oh := i/s.OutH, i%s.OutH
-		plane := cum[n*s.in() : (n+1)*s.in()]
+		plane := counts[n*s.in() : (n+1)*s.in()]
 		for ow := range s.OutW {
 			at := (i*s.OutW + ow) * s.C
-			maxWindowCounts(out[at:at+s.C], top[at:at+s.C], plane, s.W, s.window(oh, ow))
+			sumWindowBytes(y[at:at+s.C], plane, s.W, s.window(oh, ow))
 		}
-	})
+	}
+}
+
+// sumWindowBytes adds eight channels at a time, as the bytes of a word: no sum
+// reaches into the next byte.
+func sumWindowBytes(y, plane []uint8, w int, win window) {
+	c := len(y)
+	clear(y)
+	for h := range win.kh {
+		for j := range win.kw {
+			x := plane[((win.h+h)*w+win.w+j)*c:][:c]
+			ch := 0
+			for ; ch+8 <= c; ch += 8 {
+				sum := binary.LittleEndian.Uint64(y[ch:]) + binary.LittleEndian.Uint64(x[ch:])
+				binary.LittleEndian.PutUint64(y[ch:], sum)
+			}
+			for ; ch < c; ch++ {
+				y[ch] += x[ch]
+			}
+		}
+	}
 }
 
 func maxWindowCounts(out []uint8, top, plane []int32, w int, win window) {

@@ -1,0 +1,3 @@
+package codec
+
+var atisFormats []Format

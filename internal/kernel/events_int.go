@@ -1,0 +1,298 @@
+package kernel
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+const (
+	// intEventCols is the number of output channels that the event kernel sums
+	// at a time; intEventInputs is up to how many input channels it takes, so that
+	// their weights under one kernel row stay in the first cache.
+	intEventCols   = 64
+	intEventInputs = 128
+)
+
+// IntEventFilter holds the weights of an integer convolution that spends time
+// on non-zero counts only. The sums are those of the dense kernels, bit for bit.
+type IntEventFilter struct {
+	shape  ConvShape
+	bits   int
+	lo, hi int
+	blocks int // of input channels
+	cin    int // input channels of a block
+	cols   int // blocks of 64 output channels
+	signed bool
+
+	// [cols][blocks][KH][signs][KW*cin] rows of 64 weights, zero-padded; the
+	// second sign, for negative counts, has the weights negated.
+	w8  []int8
+	w16 []int16
+
+	// limit is how many events the 16-bit sums of the byte kernel may take
+	// before they are added to those of 32 bits.
+	limit int
+}
+
+// NewIntEventFilter packs w [KH, KW, Cin, Cout] for ConvIntEventRows of counts
+// from minCount to maxCount, which include 0. It returns nil if that cannot
+// take the convolution: several groups, dilated columns, counts beyond -128..129
+// (for weights of 8 bits) or beyond -255..255 (16 bits), or, with negative
+// counts, a weight that has no negative.
+func NewIntEventFilter[W IntWeight](s ConvShape, w []W, minCount, maxCount int) *IntEventFilter {
+	s.check("NewIntEventFilter", -1, -1, len(w))
+	bits := weightBits[W]()
+	least := W(-1) << (bits - 1)
+	most := 255
+	if bits == 8 {
+		most = 129 // a pair of products then fits 16 bits: 2*127*129
+	}
+	if s.Groups != 1 || s.DilW != 1 || minCount > 0 || maxCount < 0 || maxCount > most || -minCount > most {
+		return nil
+	}
+	var largest int
+	for _, v := range w {
+		if v == least && (minCount < 0 || bits == 8) {
+			return nil
+		}
+		largest = max(largest, int(v), -int(v))
+	}
+	f := &IntEventFilter{shape: s, bits: bits, lo: minCount, hi: maxCount, signed: minCount < 0,
+		cols: (s.Cout + intEventCols - 1) / intEventCols, blocks: (s.Cin + intEventInputs - 1) / intEventInputs}
+	f.cin = (s.Cin + f.blocks - 1) / f.blocks
+	f.limit = 1 << 30
+	if per := largest * max(maxCount, -minCount); per > 0 {
+		f.limit = max(2, 32767/per) &^ 1
+	}
+	if bits == 8 {
+		f.w8 = packIntEvents(f, w, func(v W) int8 { return int8(v) })
+	} else {
+		f.w16 = packIntEvents(f, w, func(v W) int16 { return int16(v) })
+	}
+	return f
+}
+
+// rowWeights is the number of weight rows under one kernel row, of one sign.
+func (f *IntEventFilter) rowWeights() int { return f.shape.KW * f.cin }
+
+func (f *IntEventFilter) signs() int {
+	if f.signed {
+		return 2
+	}
+	return 1
+}
+
+func packIntEvents[W IntWeight, P int8 | int16](f *IntEventFilter, w []W, convert func(W) P) []P {
+	s := f.shape
+	out := make([]P, f.cols*f.blocks*s.KH*f.signs()*f.rowWeights()*intEventCols)
+	pos := 0
+	for col := 0; col < s.Cout; col += intEventCols {
+		cols := min(intEventCols, s.Cout-col)
+		for b := range f.blocks {
+			for kh := range s.KH {
+				for sign := range f.signs() {
+					for kw := range s.KW {
+						for c := range f.cin {
+							if ci := b*f.cin + c; ci < s.Cin {
+								for j, v := range w[((kh*s.KW+kw)*s.Cin+ci)*s.Cout+col:][:cols] {
+									p := convert(v)
+									if sign == 1 {
+										p = -p
+									}
+									out[pos+intEventLane(j)] = p
+								}
+							}
+							pos += intEventCols
+						}
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// intEventLane is where a row of weights holds output channel j.
+func intEventLane(j int) int { return j }
+
+// intEventScratch is the events of a band of input rows: for each row, block of
+// channels and pixel a stretch of entries.
+type intEventScratch struct {
+	start []int32 // [rows][blocks][W+1]
+	row   []int32 // of an entry: pixel*cin+channel, and where its sign's weights begin
+	count []uint8 // of an entry: its magnitude
+	sums  []int32 // of a row of outputs and 64 channels
+}
+
+// ConvIntEventRows is ConvIntRows by way of the events: the same contract and
+// the same sums. Its time grows with the number of non-zero counts; IntCrossover
+// tells from which share of them on the dense kernel is faster.
+func ConvIntEventRows[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo, hi int, y []int32, accumulate bool, sc *IntScratch) {
+	s.check("ConvIntEventRows", len(x), -1, -1)
+	sameFilter(f.shape, s, "ConvIntEventRows", false)
+	outH, outW := s.OutH(), s.OutW()
+	if lo < 0 || hi < lo || hi > outH {
+		panic(fmt.Sprintf("kernel.ConvIntEventRows: rows %d to %d, want 0 to %d", lo, hi, outH))
+	}
+	frame := (hi - lo) * outW * s.Cout
+	if len(y) < s.N*frame {
+		panic(fmt.Sprintf("kernel.ConvIntEventRows: output has %d elements, want %d", len(y), s.N*frame))
+	}
+	if hi == lo || s.N == 0 {
+		return
+	}
+	if sc == nil {
+		sc = intScratchPool.Get().(*IntScratch)
+		defer intScratchPool.Put(sc)
+	}
+	if !accumulate {
+		clear(y[:s.N*frame])
+	}
+	in := s.H * s.W * s.Cin
+	for n := range s.N {
+		convIntEvents(s, x[n*in:(n+1)*in], f, lo, hi, y[n*frame:(n+1)*frame], &sc.events)
+	}
+}
+
+// convIntEvents adds output rows lo..hi-1 of one frame to y.
+func convIntEvents[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo, hi int, y []int32, sc *intEventScratch) {
+	first := max(0, lo*s.StrideH-s.PadTop)
+	end := min(s.H, (hi-1)*s.StrideH-s.PadTop+(s.KH-1)*s.DilH+1)
+	if first >= end {
+		return
+	}
+	compressInts(s, x, f, first, end, sc)
+	outW := s.OutW()
+	perRow := f.blocks * (s.W + 1)
+	rowLen := f.rowWeights() * intEventCols
+	sc.sums = grow(sc.sums, outW*intEventCols)
+	for q := range f.cols {
+		col := q * intEventCols
+		cols := min(intEventCols, s.Cout-col)
+		for b := range f.blocks {
+			for kh := range s.KH {
+				at := ((q*f.blocks+b)*s.KH + kh) * f.signs() * rowLen
+				for oh := lo; oh < hi; oh++ {
+					iy := oh*s.StrideH + kh*s.DilH - s.PadTop
+					if iy < first || iy >= end {
+						continue
+					}
+					start := sc.start[(iy-first)*perRow+b*(s.W+1):][:s.W+1]
+					if start[s.W] == start[0] {
+						continue
+					}
+					out := y[(oh-lo)*outW*s.Cout+col:]
+					c := intEventCall{start: &start[0], row: &sc.row[0], count: &sc.count[0], y: &out[0], ldy: 4 * s.Cout, n: outW,
+						limit: f.limit, width: s.W, kw: s.KW, stride: s.StrideW, pad: s.PadLeft, cin: f.cin}
+					if f.bits == 8 {
+						c.w = unsafe.Pointer(&f.w8[at])
+					} else {
+						c.w = unsafe.Pointer(&f.w16[at])
+					}
+					if cols == intEventCols {
+						intEventRow(f.bits, &c)
+						continue
+					}
+					clear(sc.sums)
+					c.y, c.ldy = &sc.sums[0], 4*intEventCols
+					intEventRow(f.bits, &c)
+					for ow := range outW {
+						dst := out[ow*s.Cout:][:cols]
+						for j, v := range sc.sums[ow*intEventCols:][:cols] {
+							dst[j] += v
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// compressInts lists the events of input rows first..end-1.
+func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, end int, sc *intEventScratch) {
+	perRow := f.blocks * (s.W + 1)
+	sc.start = grow(sc.start, (end-first)*perRow)
+	most := (end - first) * s.W * s.Cin
+	sc.row, sc.count = grow(sc.row, most+16), grow(sc.count, most+16)
+	negative := int32(f.rowWeights())
+	n := 0
+	for iy := first; iy < end; iy++ {
+		row := x[iy*s.W*s.Cin:][:s.W*s.Cin]
+		for b := range f.blocks {
+			start := sc.start[(iy-first)*perRow+b*(s.W+1):][:s.W+1]
+			c0 := b * f.cin
+			c1 := min(c0+f.cin, s.Cin)
+			for ix := range s.W {
+				start[ix] = int32(n)
+				n += compressPixel(sc.row[n:], sc.count[n:], row[ix*s.Cin+c0:ix*s.Cin+c1], int32(ix*f.cin), negative)
+			}
+			start[s.W] = int32(n)
+		}
+	}
+}
+
+// compressPixel lists the non-zero counts of x: base plus the index, plus
+// negative for a count below 0, and the magnitude. It returns their number.
+func compressPixel[C uint8 | int8](row []int32, count []uint8, x []C, base, negative int32) int {
+	n := 0
+	for i, v := range x {
+		if v != 0 {
+			r, m := base+int32(i), int(v)
+			if m < 0 {
+				r, m = r+negative, -m
+			}
+			row[n], count[n] = r, uint8(m)
+			n++
+		}
+	}
+	return n
+}
+
+// intEventCall is what the event kernel reads: one row of output pixels, one
+// kernel row, 64 output channels. For output pixel ow it computes
+//
+//	y[ow*ldy/4+j] += Σ count[e]*w[row[e]-first*cin][j]
+//
+// over the entries e of the input pixels first..first+kw-1 that lie in 0..width-1,
+// first = ow*stride-pad, j < 64.
+type intEventCall struct {
+	start  *int32
+	row    *int32
+	count  *uint8
+	w      unsafe.Pointer
+	y      *int32
+	ldy    int // bytes
+	n      int // output pixels
+	limit  int // entries that 16-bit sums can take
+	width  int
+	kw     int
+	stride int
+	pad    int
+	cin    int
+}
+
+// intEventPortable is the specification.
+func intEventPortable(bits int, c *intEventCall) {
+	start := unsafe.Slice(c.start, c.width+1)
+	for ow := range c.n {
+		first := ow*c.stride - c.pad
+		lo, hi := min(max(first, 0), c.width), min(max(first+c.kw, 0), c.width)
+		y := unsafe.Slice((*int32)(unsafe.Add(unsafe.Pointer(c.y), ow*c.ldy)), intEventCols)
+		for e := int(start[lo]); e < int(start[hi]); e++ {
+			k := int32(*at(c.count, e))
+			w := (int(*at(c.row, e)) - first*c.cin) * intEventCols
+			if bits == 8 {
+				for j, v := range unsafe.Slice((*int8)(unsafe.Add(c.w, w)), intEventCols) {
+					y[intEventChannel(j)] += k * int32(v)
+				}
+			} else {
+				for j, v := range unsafe.Slice((*int16)(unsafe.Add(c.w, 2*w)), intEventCols) {
+					y[intEventChannel(j)] += k * int32(v)
+				}
+			}
+		}
+	}
+}
+
+// intEventChannel is the inverse of intEventLane.
+func intEventChannel(lane int) int { return lane }

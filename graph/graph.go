@@ -29,7 +29,8 @@ import (
 // shapes that do not fit, parameters that are missing or unknown.
 var ErrInvalid = errors.New("invalid graph")
 
-// A Shape is the shape of one sample: [H, W, C], [P, C] or [C].
+// A Shape is the shape of one sample, channels last: usually [H, W, C], [P, C]
+// or [C], in general 1 to 8 axes.
 type Shape []int
 
 // Numel returns the number of values of one sample.
@@ -250,8 +251,8 @@ func (g *Graph) Infer() error {
 const maxSampleValues = 1 << 31
 
 func checkSize(s Shape) error {
-	if len(s) < 1 || len(s) > 3 {
-		return fmt.Errorf("shape %v has %d axes, want 1 to 3", s, len(s))
+	if len(s) < 1 || len(s) > maxRank {
+		return fmt.Errorf("shape %v has %d axes, want 1 to %d", s, len(s), maxRank)
 	}
 	n, err := tensor.Numel(s)
 	if err != nil {
@@ -298,8 +299,8 @@ func (g *Graph) Parameters() int64 {
 // ("weight", "bias") or by statistics ("mean", "var").
 func Trainable(role string) bool { return role == "weight" || role == "bias" }
 
-// MACs returns the multiply-accumulates of all convolutions and fully connected
-// layers for one sample, taps on zero padding included, as is usual for ANNs.
+// MACs returns the multiply-accumulates of all convolutions, fully connected
+// layers and matrix products for one sample, taps on zero padding included, as is usual for ANNs.
 func (g *Graph) MACs() int64 {
 	var total int64
 	for _, n := range g.Nodes {
@@ -308,9 +309,21 @@ func (g *Graph) MACs() int64 {
 	return total
 }
 
-// MACs returns the multiply-accumulates of one node for one sample; 0 for
-// operations without weights.
+// MACs returns the multiply-accumulates of one node for one sample: those of
+// convolutions, fully connected layers and matrix products; 0 for others.
 func (n *Node) MACs() int64 {
+	switch op := n.Op.(type) {
+	case *MatMul:
+		_, _, k, _, err := op.Dims(n.Inputs[0].Shape, n.Inputs[1].Shape)
+		if err != nil {
+			return 0
+		}
+		return int64(n.Shape.Numel()) * int64(k)
+	case *Attention: // scores, then their product with the values
+		q, k := n.Inputs[0].Shape, n.Inputs[1].Shape
+		keys := int64(k[len(k)-2])
+		return keys * int64(q.Numel()+n.Shape.Numel())
+	}
 	w := n.Weight()
 	if w == nil {
 		return 0
@@ -320,8 +333,10 @@ func (n *Node) MACs() int64 {
 		return int64(n.Shape.Positions()) * int64(w.Len())
 	case *ConvTranspose2D:
 		return int64(n.Inputs[0].Shape.Positions()) * int64(w.Len())
-	case *Linear:
+	case *Linear, *ConvND:
 		return int64(n.Shape.Positions()) * int64(w.Len())
+	case *ConvTransposeND:
+		return int64(n.Inputs[0].Shape.Positions()) * int64(w.Len())
 	}
 	return 0
 }

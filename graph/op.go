@@ -97,15 +97,39 @@ func wantVector(p Params, role string, n int) error {
 	return nil
 }
 
-// wantImage checks that the only input is [H, W, C].
+// wantImage checks that the only input is [H, W, C], or [P, C], which counts as
+// an image of P rows and one column (Shape.HWC).
 func wantImage(in []Shape) error {
 	if err := wantInputs(in, 1); err != nil {
 		return err
 	}
-	if len(in[0]) != 3 {
-		return fmt.Errorf("input has shape %v, want [H W C]", in[0])
+	if len(in[0]) != 2 && len(in[0]) != 3 {
+		return fmt.Errorf("input has shape %v, want [H W C] or [P C]", []int(in[0]))
 	}
 	return nil
+}
+
+// wantImage3 checks that the only input is [H, W, C].
+func wantImage3(in []Shape) error {
+	if err := wantInputs(in, 1); err != nil {
+		return err
+	}
+	if len(in[0]) != 3 {
+		return fmt.Errorf("input has shape %v, want [H W C]", []int(in[0]))
+	}
+	return nil
+}
+
+// imageShape is the output shape for an input of an image or of points: of the
+// latter, one column stays none.
+func imageShape(in Shape, h, w, c int) (Shape, error) {
+	if len(in) == 3 {
+		return Shape{h, w, c}, nil
+	}
+	if w != 1 {
+		return nil, fmt.Errorf("input has shape %v: the output would have %d columns, want 1", []int(in), w)
+	}
+	return Shape{h, c}, nil
 }
 
 // Pad holds the padding of an image: top, left, bottom, right, in pixels.
@@ -168,7 +192,9 @@ func (o *Input) InferShape(in []Shape, p Params) (Shape, error) {
 }
 
 // Conv2D is a convolution [H, W, Cin] -> [OH, OW, Cout] with weight
-// [KH, KW, Cin/groups, Cout] and an optional bias [Cout].
+// [KH, KW, Cin/groups, Cout] and an optional bias [Cout]. A convolution over one
+// axis is the same on [P, Cin] -> [OP, Cout] with a weight [K, 1, Cin/groups,
+// Cout]: points count as an image of one column.
 type Conv2D struct {
 	Stride   [2]int `json:"stride"` // rows, columns
 	Pad      Pad    `json:"pad"`    // top, left, bottom, right
@@ -204,7 +230,7 @@ func (o *Conv2D) InferShape(in []Shape, p Params) (Shape, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Shape{oh, ow, w[3]}, nil
+	return imageShape(in[0], oh, ow, w[3])
 }
 
 // convWeight checks what a convolution and a transposed one have in common.
@@ -273,7 +299,7 @@ func (o *ConvTranspose2D) InferShape(in []Shape, p Params) (Shape, error) {
 	if oh < 1 || ow < 1 {
 		return nil, fmt.Errorf("output would be %d x %d", oh, ow)
 	}
-	return Shape{oh, ow, w[3] * o.Groups}, nil
+	return imageShape(in[0], oh, ow, w[3]*o.Groups)
 }
 
 // Linear is a fully connected layer over the last axis, with weight [In, Out]

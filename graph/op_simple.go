@@ -51,7 +51,8 @@ func (o *LeakyReLU) InferShape(in []Shape, p Params) (Shape, error) {
 	return sameShape(in, p)
 }
 
-// MaxPool2D takes the maximum over windows; padding never wins.
+// MaxPool2D takes the maximum over windows of [H, W, C]; padding never wins. A
+// pool over one axis is the same on [P, C] with a window of one column.
 type MaxPool2D struct {
 	Kernel   [2]int `json:"kernel"`
 	Stride   [2]int `json:"stride"`
@@ -68,7 +69,8 @@ func (o *MaxPool2D) InferShape(in []Shape, p Params) (Shape, error) {
 	return poolShape(in, p, o.Kernel, o.Stride, o.Pad, o.CeilMode)
 }
 
-// AvgPool2D takes the mean over windows. With CountIncludePad the divisor is
+// AvgPool2D takes the mean over windows of [H, W, C], or of [P, C] with a window
+// of one column. With CountIncludePad the divisor is
 // the size of the window inside the padded input, else the number of real
 // pixels in it.
 type AvgPool2D struct {
@@ -114,10 +116,11 @@ func poolShape(in []Shape, p Params, kernel, stride [2]int, pad Pad, ceil bool) 
 	if err != nil {
 		return nil, err
 	}
-	return Shape{oh, ow, c}, nil
+	return imageShape(in[0], oh, ow, c)
 }
 
-// GlobalAvgPool is the mean over all positions, [H, W, C] -> [1, 1, C].
+// GlobalAvgPool is the mean over all positions, [H, W, C] -> [1, 1, C],
+// or [P, C] -> [1, C].
 type GlobalAvgPool struct{}
 
 // Kind returns "global_avgpool".
@@ -127,7 +130,8 @@ func (*GlobalAvgPool) clone() Op    { return &GlobalAvgPool{} }
 // InferShape keeps the two spatial axes as 1.
 func (*GlobalAvgPool) InferShape(in []Shape, p Params) (Shape, error) { return globalShape(in, p) }
 
-// GlobalMaxPool is the maximum over all positions, [H, W, C] -> [1, 1, C].
+// GlobalMaxPool is the maximum over all positions, [H, W, C] -> [1, 1, C],
+// or [P, C] -> [1, C].
 type GlobalMaxPool struct{}
 
 // Kind returns "global_maxpool".
@@ -141,7 +145,11 @@ func globalShape(in []Shape, p Params) (Shape, error) {
 	if err := wantImage(in); err != nil {
 		return nil, err
 	}
-	return Shape{1, 1, in[0].Channels()}, wantParams(p, nil, nil)
+	out, err := imageShape(in[0], 1, 1, in[0].Channels())
+	if err != nil {
+		return nil, err
+	}
+	return out, wantParams(p, nil, nil)
 }
 
 // Add is the element-wise sum of two or more inputs of one shape.
@@ -202,7 +210,7 @@ func (*Flatten) InferShape(in []Shape, p Params) (Shape, error) {
 	return Shape{in[0].Numel()}, wantParams(p, nil, nil)
 }
 
-// Upsample resizes [H, W, C] to Size, as torch.nn.functional.interpolate does.
+// Upsample resizes [H, W, C], or [P, C] with one column, to Size, as torch.nn.functional.interpolate does.
 type Upsample struct {
 	Size         [2]int `json:"size"` // rows, columns
 	Mode         string `json:"mode"` // "nearest" or "bilinear"
@@ -224,7 +232,11 @@ func (o *Upsample) InferShape(in []Shape, p Params) (Shape, error) {
 	if err := checkAttr("size", 1, o.Size[:]...); err != nil {
 		return nil, err
 	}
-	return Shape{o.Size[0], o.Size[1], in[0].Channels()}, wantParams(p, nil, nil)
+	out, err := imageShape(in[0], o.Size[0], o.Size[1], in[0].Channels())
+	if err != nil {
+		return nil, err
+	}
+	return out, wantParams(p, nil, nil)
 }
 
 // Softmax normalises exp(x) over the channels.

@@ -1,0 +1,70 @@
+package graph
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+func init() { register(func() Op { return new(Resize) }) }
+
+// Resize interpolates along every axis whose size or scale asks for it, with the
+// rules of the ONNX operator as onnxruntime computes them. Upsample is the part
+// of it that also exists in spiking networks.
+type Resize struct {
+	Size  Ints   `json:"size"`  // of the result, one number per axis
+	Scale Floats `json:"scale"` // result by input as the coordinates use it, one number per axis; 1 and an equal size leave an axis alone
+	Mode  string `json:"mode"`  // "nearest", "linear" or "cubic"
+	// Coordinate maps output index i to the input, with r the scale: "half_pixel"
+	// (i+.5)/r-.5; "pytorch_half_pixel" the same but 0 for an output of one;
+	// "asymmetric" i/r; "align_corners" i*(in-1)/(out-1); "half_pixel_symmetric".
+	Coordinate string `json:"coordinate"`
+	// Nearest rounds for mode nearest: "round_prefer_floor", "round_prefer_ceil",
+	// "floor" or "ceil".
+	Nearest string  `json:"nearest"`
+	CubicA  float64 `json:"cubic_a"` // coefficient of mode cubic, usually -0.75
+	// ExcludeOutside gives samples outside the input no weight (mode cubic) and
+	// scales the others up, instead of repeating the border.
+	ExcludeOutside bool `json:"exclude_outside"`
+	// Antialias widens the window of modes linear and cubic when the axis shrinks.
+	Antialias bool `json:"antialias"`
+}
+
+// Kind returns "resize".
+func (*Resize) Kind() string { return "resize" }
+func (o *Resize) clone() Op {
+	c := *o
+	c.Size, c.Scale = slices.Clone(o.Size), slices.Clone(o.Scale)
+	return &c
+}
+
+// InferShape returns Size.
+func (o *Resize) InferShape(in []Shape, p Params) (Shape, error) {
+	if err := oneInput(in, p); err != nil {
+		return nil, err
+	}
+	for _, e := range []error{checkLen("size", len(o.Size), len(in[0])), checkLen("scale", len(o.Scale), len(in[0])),
+		checkAttr("size", 1, o.Size...), checkFinite("cubic_a", o.CubicA)} {
+		if e != nil {
+			return nil, e
+		}
+	}
+	for _, r := range o.Scale {
+		if !(r > 0) || math.IsInf(r, 0) || r < 1e-6 || r > maxAttr {
+			return nil, fmt.Errorf("scale %g: want a positive number up to %d", r, maxAttr)
+		}
+	}
+	for _, c := range []struct {
+		name, got string
+		want      []string
+	}{
+		{"mode", o.Mode, []string{"nearest", "linear", "cubic"}},
+		{"coordinate", o.Coordinate, []string{"half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners", "half_pixel_symmetric"}},
+		{"nearest", o.Nearest, []string{"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}},
+	} {
+		if !slices.Contains(c.want, c.got) {
+			return nil, fmt.Errorf("%s %q, want one of %v", c.name, c.got, c.want)
+		}
+	}
+	return slices.Clone(Shape(o.Size)), nil
+}

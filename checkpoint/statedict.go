@@ -215,10 +215,10 @@ func sniffWeights(r io.ReaderAt, size int64, path string) (string, error) {
 		return "", unsupported("an HDF5 file: want .pth, .safetensors or .npz")
 	case bytes.HasPrefix(head, []byte("\x93NUMPY")):
 		return "", unsupported("one array without a name (.npy): want .pth, .safetensors or .npz")
-	case head[0] == 0x80:
-		return formatTorchLegacy, nil
 	case size > 9 && head[8] == '{' && binary.LittleEndian.Uint64(head) <= maxHeader:
 		return formatSafetensors, nil
+	case head[0] == 0x80:
+		return formatTorchLegacy, nil
 	}
 	return "", fileerr.New(path, 0, "neither a file of torch.save nor safetensors nor npz: it begins with % x", head[:min(len(head), 8)])
 }

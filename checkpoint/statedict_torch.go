@@ -54,7 +54,7 @@ func (s *StateDict) choose(object pickle.Value, key string) (pickle.Value, error
 				return nil, fileerr.New(s.Path, -1, "key %q: %q is looked for in a %T", key, name, object)
 			}
 			if object, ok = d.Get(name); !ok {
-				return nil, fileerr.New(s.Path, -1, "no key %q: there are %s", key, strings.Join(firstNames(d.Keys), ", "))
+				return nil, fileerr.New(s.Path, -1, "no key %q: there are %s", key, strings.Join(firstN(d.Keys, 20), ", "))
 			}
 		}
 		s.Key = key
@@ -87,13 +87,6 @@ func (s *StateDict) choose(object pickle.Value, key string) (pickle.Value, error
 		return d, nil // the tensors themselves, or modules of them
 	}
 	return chosen, nil
-}
-
-func firstNames(names []string) []string {
-	if len(names) > 20 {
-		return append(slices.Clone(names[:20]), fmt.Sprintf("and %d more", len(names)-20))
-	}
-	return names
 }
 
 func kindOf(v pickle.Value) string {

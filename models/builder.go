@@ -17,6 +17,9 @@ type builder struct {
 	seed       uint64
 	initialise bool
 	batchNorm  bool
+	eps        float64 // of batch norms
+	same       bool    // pad as TensorFlow does, for which
+	size       [2]int  // the height and width of x are known
 }
 
 func (b *builder) input(shape graph.Shape) {
@@ -66,11 +69,16 @@ func (b *builder) constant(value float32, n int) *tensor.Tensor {
 
 // conv appends a square convolution of odd or even size k.
 func (b *builder) conv(name string, k, stride, pad, cout int, bias bool) {
-	p := graph.Params{"weight": b.normal(name+".weight", math.Sqrt(2/float64(k*k*cout)), k, k, b.channels, cout)}
+	b.convOp(name, &graph.Conv2D{Stride: [2]int{stride, stride}, Pad: graph.Uniform(pad, pad), Dilation: [2]int{1, 1}, Groups: 1}, k, cout, bias)
+}
+
+// convOp appends a convolution of size k x k with the attributes given.
+func (b *builder) convOp(name string, op *graph.Conv2D, k, cout int, bias bool) {
+	in := b.channels / op.Groups
+	p := graph.Params{"weight": b.normal(name+".weight", math.Sqrt(2*float64(op.Groups)/float64(k*k*cout)), k, k, in, cout)}
 	if bias {
-		p["bias"] = tensor.New(cout)
+		p["bias"] = b.constant(0, cout)
 	}
-	op := &graph.Conv2D{Stride: [2]int{stride, stride}, Pad: graph.Uniform(pad, pad), Dilation: [2]int{1, 1}, Groups: 1}
 	b.x = b.g.Add(name, op, p, b.x)
 	b.channels = cout
 }
@@ -80,7 +88,7 @@ func (b *builder) norm(name string) {
 	if !b.batchNorm {
 		return
 	}
-	b.x = b.g.Add(name, &graph.BatchNorm{Eps: 1e-5, Momentum: 0.1}, graph.Params{
+	b.x = b.g.Add(name, &graph.BatchNorm{Eps: b.eps, Momentum: 0.1}, graph.Params{
 		"weight": b.constant(1, b.channels), "bias": tensor.New(b.channels),
 		"mean": tensor.New(b.channels), "var": b.constant(1, b.channels),
 	}, b.x)

@@ -1,5 +1,6 @@
 // Package models builds the networks AdaFire is used with: VGG and ResNet for
-// small images, for 224 x 224 images and for event cameras.
+// small images, for 224 x 224 images and for event cameras, and MobileNetV2,
+// EfficientNet-Lite0 and CRAFT for released weights.
 //
 //	g, err := models.Build(models.Config{Arch: "resnet20", Input: graph.Shape{32, 32, 3}, Classes: 10})
 //
@@ -90,6 +91,11 @@ type arch struct {
 	blocks []int  // basic blocks per stage of a ResNet
 	small  bool   // takes the small stem at any size
 	width  int
+
+	// fixed builds a network that takes no options but Input, Classes and
+	// Dropout, whose default follows.
+	fixed   func(Config, *builder) error
+	dropout float64
 }
 
 var archs = []arch{
@@ -124,6 +130,18 @@ var archs = []arch{
 	{
 		Info:   Info{"resnet34", "ResNet-34 (He et al. 2016), torchvision's layout", graph.Shape{224, 224, 3}, 1000},
 		blocks: []int{3, 4, 6, 3}, width: 64,
+	},
+	{
+		Info:  Info{"mobilenetv2", "MobileNetV2 (Sandler et al. 2018), torchvision's layout", graph.Shape{224, 224, 3}, 1000},
+		fixed: Config.mobileNetV2, dropout: 0.2,
+	},
+	{
+		Info:  Info{"efficientnet-lite0", "EfficientNet-Lite0 (Tan and Le 2019), ReLU6 and no squeeze-and-excitation", graph.Shape{224, 224, 3}, 1000},
+		fixed: Config.efficientNetLite0, dropout: 0.2,
+	},
+	{
+		Info:  Info{"craft", "text detector CRAFT (Baek et al. 2019): VGG-16 and an upsampling branch, two maps", graph.Shape{224, 224, 3}, 2},
+		fixed: Config.craft, dropout: -1,
 	},
 }
 
@@ -161,6 +179,12 @@ func Describe(name string) (Info, error) {
 func (c Config) WithDefaults() Config {
 	a, err := lookup(c.Arch)
 	if err != nil {
+		return c
+	}
+	if a.fixed != nil {
+		if c.Dropout == 0 {
+			c.Dropout = a.dropout
+		}
 		return c
 	}
 	if c.Width == 0 {
@@ -229,6 +253,12 @@ func (c Config) Validate() error {
 	if c.Classes < 1 || c.Classes > 100000 {
 		return bad("classes %d, want 1 to 100000", c.Classes)
 	}
+	if a.fixed != nil {
+		if c.Width != 0 || c.Layers != "" || c.Pooling != "" || c.Norm != "" || c.Stem != "" {
+			return bad("takes no width, layers, pooling, norm or stem")
+		}
+		return c.checkDropout(bad)
+	}
 	if c.Width < 1 || c.Width > 1024 {
 		return bad("width %d, want 1 to 1024", c.Width)
 	}
@@ -238,8 +268,8 @@ func (c Config) Validate() error {
 	if c.Norm != "batch" && c.Norm != "none" {
 		return bad("norm %q, want batch or none", c.Norm)
 	}
-	if c.Dropout != -1 && !(c.Dropout > 0 && c.Dropout < 1) {
-		return bad("dropout %g, want a probability between 0 and 1, or -1 for none", c.Dropout)
+	if err := c.checkDropout(bad); err != nil {
+		return err
 	}
 	stems := []string{StemCIFAR, StemImageNet, StemEvent, StemEventCIFAR}
 	if a.vgg != "" {
@@ -262,6 +292,13 @@ func (c Config) Validate() error {
 	}
 	if _, err := c.plan(a); err != nil {
 		return bad("%v", err)
+	}
+	return nil
+}
+
+func (c Config) checkDropout(bad func(string, ...any) error) error {
+	if c.Dropout != -1 && !(c.Dropout > 0 && c.Dropout < 1) {
+		return bad("dropout %g, want a probability between 0 and 1, or -1 for none", c.Dropout)
 	}
 	return nil
 }
@@ -292,10 +329,13 @@ func (c Config) build(initialise bool) (*graph.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{g: graph.New(), seed: c.Seed, initialise: initialise, batchNorm: c.Norm == "batch"}
-	if a.vgg != "" {
+	b := &builder{g: graph.New(), seed: c.Seed, initialise: initialise, batchNorm: c.Norm == "batch" || a.fixed != nil, eps: 1e-5}
+	switch {
+	case a.fixed != nil:
+		err = a.fixed(c, b)
+	case a.vgg != "":
 		err = c.vgg(b, a)
-	} else {
+	default:
 		c.resnet(b, a)
 	}
 	if err != nil {

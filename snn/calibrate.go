@@ -117,7 +117,7 @@ func (s *sweep) release(i int) {
 
 func (n *Network) sweepLayer(f *fireStep, samples int, runs []*run, each func(func(*run)) error, correct func(Measured) (*Correction, error)) error {
 	size := n.plan.wires[f.out].size * n.cfg.Timesteps
-	keep := f.conv != nil && samples*size <= maxCurrents
+	keep := f.driven() && samples*size <= maxCurrents
 	defer func() {
 		for _, r := range runs {
 			if r.kept != nil {

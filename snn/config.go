@@ -79,7 +79,8 @@ type Config struct {
 	// others cost.
 	Signed   bool
 	Schedule Schedule
-	Layers   []Layer // one per activation node, in graph order
+	Weights  Precision // of what spike counts drive
+	Layers   []Layer   // one per activation node, in graph order
 }
 
 // Clone returns a deep copy.
@@ -134,6 +135,11 @@ func (c *Config) ValidateRules() error {
 	default:
 		return fmt.Errorf("max pool rule %q: want %s or %s", c.MaxPool, MaxPoolExact, MaxPoolPerStep)
 	}
+	switch c.Weights {
+	case "", F32, I16, I8:
+	default:
+		return fmt.Errorf("weights %q: want %s, %s or %s", c.Weights, F32, I16, I8)
+	}
 	switch {
 	case c.Schedule != "" && c.Schedule != ScheduleSync && c.Schedule != ScheduleAccumulate:
 		return fmt.Errorf("schedule %q: want %s or %s", c.Schedule, ScheduleSync, ScheduleAccumulate)
@@ -159,6 +165,11 @@ func (c *Config) validate(g *graph.Graph) error {
 	activations := Activations(g)
 	if len(activations) == 0 {
 		return fmt.Errorf("the network has no activation to replace by neurons")
+	}
+	for _, l := range c.Layers {
+		if k := c.Timesteps * l.MaxSpike; c.Weights.integer() && c.Schedule == ScheduleAccumulate && k > maxWide {
+			return fmt.Errorf("node %q: weights %s with counts of up to %d over %d timesteps: want at most %d", l.Node, c.Weights, k, c.Timesteps, maxWide)
+		}
 	}
 	if len(activations) != len(c.Layers) {
 		return fmt.Errorf("%d layers of neurons for %d activations", len(c.Layers), len(activations))

@@ -69,7 +69,7 @@ func TestEventsEqualDense(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.conv = newConv(src, dense.plan.wires[f.in].scale, dense.plan.wires[f.out].scale, false)
+			f.conv = newConv(src, dense.plan.wires[f.in].scale, dense.plan.wires[f.out].scale, forValues)
 		}
 	}
 	if used != 5 {

@@ -12,21 +12,24 @@ import (
 // convolution with its addend or from a wire, and the neuron update. All is
 // normalised to thresholds of 1 (algorithms.md 1.4).
 type fireStep struct {
-	layer    int
-	node     *graph.Node
-	out      int
-	in       int   // wire that the convolution, or else the neurons, read
-	conv     *conv // nil: the current is the wire itself
-	add      int   // wire added to the convolution's result, -1 if none
-	inScale  []float32
-	addScale []float32
-	size     int     // neurons of a sample
-	maxSpike float32 // at most 255 unless wide
-	wide     bool    // the wire holds counts as floats
-	signed   bool
-	shift    float32
-	start    float32   // initial potential of all neurons
-	initial  []float32 // initial potential per neuron, start included, or nil
+	layer     int
+	node      *graph.Node
+	out       int
+	in        int   // wire that the convolution, or else the neurons, read
+	conv      *conv // nil: the current is the wire itself, or comes from ints
+	ints      *intLayer
+	add       int         // wire added to the convolution's result, -1 if none
+	addend    *graph.Node // what is added: that wire's node, or a projection in ints; nil if nothing
+	inScale   []float32
+	addScale  []float32 // of the addend's channels; nil where it is 1 throughout
+	addFactor []float32 // the same, written out
+	size      int       // neurons of a sample
+	maxSpike  float32   // at most 255 unless wide
+	wide      bool      // the wire holds counts as floats
+	signed    bool
+	shift     float32
+	start     float32   // initial potential of all neurons
+	initial   []float32 // initial potential per neuron, start included, or nil
 }
 
 func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph.Node) *fireStep {
@@ -51,19 +54,47 @@ func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	src := n.Inputs[0]
 	if src.Kind() == "add" && p.driver(src, uses) == n {
 		k := p.drivingInput(src, uses)
-		f.add = p.index[src.Inputs[1-k]]
-		f.addScale = factor(p.wires[f.add].scale, w.scale, channels)
+		if f.addend = src.Inputs[1-k]; !p.projects(f.addend, uses) {
+			f.add = p.index[f.addend]
+			f.addScale = factor(p.wires[f.add].scale, w.scale, channels)
+			if f.addFactor = f.addScale; f.addFactor == nil {
+				f.addFactor = expandScale(nil, channels)
+			}
+		}
 		src = src.Inputs[k]
 	}
 	if isConv(src) && p.driver(src, uses) == n {
-		f.in = p.index[src.Inputs[0]]
-		f.conv = newConv(src, p.wires[f.in].scale, w.scale, p.wires[f.in].kind == counts)
+		p.setDriver(f, src)
 	} else {
 		f.in = p.index[src]
 		f.inScale = factor(p.wires[f.in].scale, w.scale, channels)
 	}
 	return f
 }
+
+// setDriver makes the convolution or fully connected layer src, together with
+// the addend that f names if it has no step of its own, drive the neurons.
+func (p *plan) setDriver(f *fireStep, src *graph.Node) {
+	f.in = p.index[src.Inputs[0]]
+	in, out := p.wires[f.in].scale, p.wires[f.out].scale
+	nodes := []*graph.Node{src}
+	if f.addend != nil && f.add < 0 {
+		nodes = append(nodes, f.addend)
+	}
+	if p.quantisable(src) {
+		if f.ints = p.newIntLayer(nodes, out); f.ints != nil {
+			return
+		}
+	}
+	u := p.weights.valueUse()
+	if p.wires[f.in].kind == counts {
+		u = forCounts
+	}
+	f.conv = newConv(src, in, out, u)
+}
+
+// driven says whether a layer with weights is part of the step.
+func (s *fireStep) driven() bool { return s.conv != nil || s.ints != nil }
 
 // Sizes of the pieces a layer is worked on in. They depend on the network
 // only, never on the number of workers; and no result depends on them.
@@ -76,7 +107,10 @@ const (
 // convolution that skips zero counts, "dense" for one that does not, "none"
 // where it runs in a step of its own or there is none.
 func (n *Network) Kernel(i int) string {
-	switch c := n.plan.fires[i].conv; {
+	f := n.plan.fires[i]
+	switch c := f.conv; {
+	case f.ints != nil:
+		return "dense"
 	case c == nil:
 		return "none"
 	case c.events != nil:
@@ -98,17 +132,19 @@ func (s *fireStep) fire(r *run, offset, initial []float32) {
 	}
 	r.layers[s.layer].reset(r.samples)
 	switch {
+	case s.ints != nil:
+		s.fireInts(r, offset, initial)
 	case s.conv == nil:
 		s.fireWire(r, offset, initial)
 	case s.conv.events != nil:
 		s.fireEvents(r, offset, initial)
-	case !s.conv.rows && s.conv.shape.OutH()*s.conv.shape.OutW() >= minRowPixels:
+	case !s.conv.rows && s.conv.filter != nil && s.conv.shape.OutH()*s.conv.shape.OutW() >= minRowPixels:
 		s.fireRows(r, offset, initial)
 	default:
 		s.fireBatch(r, offset, initial)
 	}
 	r.countOperations(s.out)
-	if s.conv != nil {
+	if s.driven() {
 		r.countInputs(s)
 	}
 }
@@ -152,16 +188,25 @@ func (s *fireStep) reset(v, initial []float32) {
 // update is frame k, a timestep of a sample with the state v, for its neurons
 // lo..hi-1, whose current is given.
 func (s *fireStep) update(r *run, k, lo, hi int, v, current, offset []float32) (spikes, events int64, finite bool) {
-	at, to := k*s.size+lo, k*s.size+hi
+	var sum []float32
+	if s.signed {
+		sum = v[s.size+lo : s.size+hi]
+	}
+	return s.updatePart(r, k*s.size+lo, k*s.size+hi, v[lo:hi], sum, current, offset)
+}
+
+// updatePart is update of the neurons whose counts are values at..to-1 of the
+// output; v and, if signed, sum are their state.
+func (s *fireStep) updatePart(r *run, at, to int, v, sum, current, offset []float32) (spikes, events int64, finite bool) {
 	switch {
 	case s.signed:
-		return kernel.FireSigned(r.floats[s.out][at:to], v[lo:hi], v[s.size+lo:s.size+hi], current, offset, s.shift, s.maxSpike)
+		return kernel.FireSigned(r.floats[s.out][at:to], v, sum, current, offset, s.shift, s.maxSpike)
 	case s.wide:
-		return kernel.FireSigned(r.floats[s.out][at:to], v[lo:hi], nil, current, offset, s.shift, s.maxSpike)
+		return kernel.FireSigned(r.floats[s.out][at:to], v, nil, current, offset, s.shift, s.maxSpike)
 	case offset != nil:
-		return kernel.FireOffset(r.bytes[s.out][at:to], v[lo:hi], current, offset, s.shift, uint8(s.maxSpike))
+		return kernel.FireOffset(r.bytes[s.out][at:to], v, current, offset, s.shift, uint8(s.maxSpike))
 	}
-	return kernel.Fire(r.bytes[s.out][at:to], v[lo:hi], current, s.shift, uint8(s.maxSpike))
+	return kernel.Fire(r.bytes[s.out][at:to], v, current, s.shift, uint8(s.maxSpike))
 }
 
 // fireWire takes the current from a wire; one that does not vary in time is
@@ -200,7 +245,7 @@ func (s *fireStep) fireWire(r *run, offset, initial []float32) {
 			spikes, events, finite := s.update(r, k, 0, size, v, current, offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
-				r.fail(s, g, t, v)
+				r.fail(s, g, t, v[:s.size])
 				return
 			}
 		}
@@ -220,7 +265,7 @@ func (s *fireStep) fireKept(r *run, offset, initial []float32) {
 		spikes, events, finite := s.update(r, i, 0, size, v, r.kept[i*size:(i+1)*size], offset)
 		r.layers[s.layer].add(g, spikes, events)
 		if !finite {
-			r.fail(s, g, t, v)
+			r.fail(s, g, t, v[:s.size])
 			return
 		}
 	}
@@ -267,7 +312,7 @@ func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 			spikes, events, finite := s.update(r, k, 0, size, v, current[at:at+size], offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
-				r.fail(s, g, t, v)
+				r.fail(s, g, t, v[:s.size])
 				return
 			}
 		}
@@ -328,7 +373,7 @@ func (s *fireStep) fireRows(r *run, offset, initial []float32) {
 			for _, sum := range tallies {
 				r.layers[s.layer].add(g, sum.spikes, sum.events)
 				if sum.bad >= 0 {
-					r.fail(s, g, sum.bad, v)
+					r.fail(s, g, sum.bad, v[:s.size])
 					return
 				}
 			}
@@ -372,7 +417,7 @@ func (s *fireStep) fireBatch(r *run, offset, initial []float32) {
 			spikes, events, finite := s.update(r, g*steps+t, 0, size, v, current[i*size:(i+1)*size], offset)
 			r.layers[s.layer].add(g, spikes, events)
 			if !finite {
-				r.fail(s, g, t, v)
+				r.fail(s, g, t, v[:s.size])
 				return
 			}
 		}
@@ -421,12 +466,22 @@ func (r *run) slice(dst []float32, w, g, t, lo, hi int, f []float32) {
 // fail reports a potential that is not a finite number: a defect of weights or
 // input that must not travel on.
 func (r *run) fail(s *fireStep, g, t int, v []float32) {
-	at := slices.IndexFunc(v, func(u float32) bool { return u-u != 0 })
+	at := notFinite(v)
+	r.failAt(s, g, t, at, v[at])
+}
+
+// notFinite is the index of the first value that is not a finite number.
+func notFinite(v []float32) int {
+	return slices.IndexFunc(v, func(u float32) bool { return u-u != 0 })
+}
+
+// failAt is fail for a known neuron.
+func (r *run) failAt(s *fireStep, g, t, at int, v float32) {
 	c := s.node.Shape.Channels()
 	sample, step := r.first+g, t+1
 	if r.state != nil {
 		sample, step = r.state.sample[g], r.state.done[g]+1
 	}
 	r.err = fmt.Errorf("node %q: membrane potential of sample %d, position %d, channel %d is %g at timestep %d: %w",
-		s.node.Name, sample, at/c, at%c, v[at], step, ErrNotFinite)
+		s.node.Name, sample, at/c, at%c, v, step, ErrNotFinite)
 }

@@ -32,7 +32,7 @@ func (n *Network) Driven() []Driven {
 		d := Driven{Layer: l, Neurons: f.node}
 		src := f.node.Inputs[0]
 		switch {
-		case f.conv == nil:
+		case !f.driven():
 			if isConv(src) && p.wires[p.index[src]].kind == analog && p.onlyReader(src, uses) == f.node {
 				d.Driver = src
 			}
@@ -83,7 +83,7 @@ func (n *Network) SweepInputs(ctx context.Context, pool *parallel.Pool, x *tenso
 	// their inputs are kept to the end.
 	late := make(map[int]bool)
 	for _, d := range driven {
-		if d.Driver != nil && p.fires[d.Layer].conv == nil {
+		if d.Driver != nil && !p.fires[d.Layer].driven() {
 			late[p.index[d.Driver]] = true
 			s.keep[p.index[d.Driver.Inputs[0]]] = true
 		}
@@ -138,17 +138,18 @@ func (s *sweep) runDriven(d Driven, f *fireStep, w *Weights) error {
 			return err
 		}
 	}
-	if f.conv != nil {
+	if f.driven() {
 		if w != nil {
 			twin := *f
-			twin.conv = newConv(driver, p.wires[f.in].scale, p.wires[f.out].scale, p.wires[f.in].kind == counts)
+			twin.conv, twin.ints = nil, nil
+			p.setDriver(&twin, driver)
 			f = &twin
 		}
 		return s.each(func(r *run) { f.run(r) })
 	}
 	first := p.steps[at]
 	if w != nil {
-		fn, err := newFunction(driver, p.scales(driver), p.wires[at].scale)
+		fn, err := newFunction(driver, p.scales(driver), p.wires[at].scale, p.weights.valueUse())
 		if err != nil {
 			return err
 		}
@@ -183,21 +184,43 @@ func withWeights(n *graph.Node, w *Weights) (*graph.Node, error) {
 func (s *sweep) meanInput(d Driven, most int) (MeanInput, error) {
 	p := s.net.plan
 	in := MeanInput{Driven: d}
-	gather := func(n *graph.Node) (*tensor.Tensor, error) {
+	gather := func(n *graph.Node, into func(r *run, dst []float32, wire, samples int)) (*tensor.Tensor, error) {
 		wire := p.index[n]
 		size := p.wires[wire].size
 		out := tensor.New(append([]int{most}, n.Shape...)...)
 		return out, s.each(func(r *run) {
 			if count := min(r.samples, most-r.first); count > 0 {
-				r.meanInto(out.Data[r.first*size:(r.first+count)*size], wire, count)
+				into(r, out.Data[r.first*size:(r.first+count)*size], wire, count)
 			}
 		})
 	}
 	var err error
-	if in.Input, err = gather(d.Driver.Inputs[0]); err == nil && d.Addend != nil {
-		in.Added, err = gather(d.Addend)
+	if in.Input, err = gather(d.Driver.Inputs[0], (*run).meanInto); err != nil || d.Addend == nil {
+		return in, err
 	}
+	add := (*run).meanInto
+	if f := p.fires[d.Layer]; f.add < 0 { // runs together with the driver
+		shortcut, scale := f.ints.alone(1), p.wires[f.out].scale
+		add = func(r *run, dst []float32, _, samples int) { r.meanCurrents(dst, shortcut, scale, samples) }
+	}
+	in.Added, err = gather(d.Addend, add)
 	return in, err
+}
+
+// meanCurrents writes the mean over time of what a layer gives to the first
+// samples, in units of the activation; scale is that of its outputs.
+func (r *run) meanCurrents(dst []float32, l *intLayer, scale []float32, samples int) {
+	clear(dst)
+	frame := make([]float32, l.size)
+	for s := range samples {
+		mean := dst[s*l.size : (s+1)*l.size]
+		for t := range r.span {
+			l.evaluate(r, s*r.span+t, 1, frame)
+			kernel.AddTo(mean, frame)
+		}
+	}
+	kernel.Scale(dst, dst, 1/float32(r.span))
+	scaleRows(dst, dst, scale)
 }
 
 // meanInto writes the mean over time of the first samples of a wire, in units

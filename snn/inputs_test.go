@@ -68,7 +68,7 @@ func TestSweepInputs(t *testing.T) {
 		err = net.SweepInputs(context.Background(), nil, x, nil, func(in MeanInput) (*Weights, error) {
 			compare("input of", in.Driver.Inputs[0], in.Input)
 			seen++
-			if net.plan.fires[in.Layer].conv == nil {
+			if !net.plan.fires[in.Layer].driven() {
 				analogs++
 			}
 			if in.Addend != nil {

@@ -19,8 +19,9 @@ type function func(p *parallel.Pool, n int, in [][]float32, out []float32)
 // drive it directly so that its epilogue and their update share the cache.
 type conv struct {
 	shape  kernel.ConvShape    // N is set by the caller
-	filter *kernel.Filter      // nil if events is not
+	filter *kernel.Filter      // nil if one of the next two is not
 	events *kernel.EventFilter // for an input of spike counts, where that is possible
+	exact  *exactConv          // in networks of integer weights
 	bias   []float32
 	rows   bool // a fully connected layer: samples are the columns of one image
 }
@@ -31,6 +32,10 @@ func (c *conv) apply(p *parallel.Pool, n int, x, add, y []float32) {
 		s.W *= n
 	} else {
 		s.N = n
+	}
+	if c.exact != nil {
+		c.exact.apply(p, s, x, add, y)
+		return
 	}
 	kernel.Conv(p, s, x, c.filter, kernel.Epilogue{Bias: c.bias, Add: add}, y)
 }
@@ -54,44 +59,87 @@ func (c *conv) applyEvents(r *run, n int, x []uint8, add, y []float32) {
 	kernel.ConvCounts(r.pool, s, x, masks, c.events, kernel.Epilogue{Bias: c.bias, Add: add}, y)
 }
 
+// A use says what a convolution is for.
+type use uint8
+
+const (
+	forValues use = iota // any input
+	forCounts            // only spike counts will come in, see fireStep
+	exactly              // results are wanted that are the same on every instruction set
+)
+
+// valueUse is the use of convolutions of analog values.
+func (p Precision) valueUse() use {
+	if p.integer() {
+		return exactly
+	}
+	return forValues
+}
+
 // newConv folds the scales: W' = W*in/out, b' = b/out (algorithms.md 1.4).
-// spiking says that only spike counts will come in, see fireStep.
-func newConv(n *graph.Node, in, out []float32, spiking bool) *conv {
+func newConv(n *graph.Node, in, out []float32, u use) *conv {
+	c := &conv{}
+	c.shape, c.rows = convShape(n)
+	weight := foldedWeight(n, in, out)
+	c.bias = foldedBias(n, out)
+	switch u {
+	case forCounts:
+		c.events = kernel.NewEventFilter(c.shape, weight)
+	case exactly:
+		c.exact = &exactConv{weight: weight, bias: c.bias}
+		return c
+	}
+	if c.events == nil {
+		c.filter = kernel.NewFilter(c.shape, weight)
+	}
+	return c
+}
+
+// convShape is the shape of a convolution of one sample, or of a fully connected
+// layer, whose positions, and samples, are the columns of one image (rows).
+func convShape(n *graph.Node) (s kernel.ConvShape, rows bool) {
+	w := n.Weight()
+	cout := w.Shape[len(w.Shape)-1]
+	h, wd, cin := n.Inputs[0].Shape.HWC()
+	op, ok := n.Op.(*graph.Conv2D)
+	if !ok {
+		return kernel.ConvShape{N: 1, H: 1, W: n.Shape.Positions(), Cin: cin, KH: 1, KW: 1, Cout: cout,
+			StrideH: 1, StrideW: 1, DilH: 1, DilW: 1, Groups: 1}, true
+	}
+	return kernel.ConvShape{N: 1, H: h, W: wd, Cin: cin, KH: w.Shape[0], KW: w.Shape[1], Cout: cout,
+		StrideH: op.Stride[0], StrideW: op.Stride[1], PadTop: op.Pad[0], PadLeft: op.Pad[1],
+		PadBottom: op.Pad[2], PadRight: op.Pad[3], DilH: op.Dilation[0], DilW: op.Dilation[1], Groups: op.Groups}, false
+}
+
+// foldedWeight is the weight of a convolution or fully connected layer between
+// wires of the given scales.
+func foldedWeight(n *graph.Node, in, out []float32) []float32 {
 	w := n.Weight()
 	last := len(w.Shape) - 1
-	cout := w.Shape[last]
-	c := &conv{}
-	perIn, groups := w.Shape[last-1], 1
-	h, wd, cin := n.Inputs[0].Shape.HWC()
-	switch op := n.Op.(type) {
-	case *graph.Linear:
-		c.rows = true
-		c.shape = kernel.ConvShape{N: 1, H: 1, W: n.Shape.Positions(), Cin: cin, KH: 1, KW: 1, Cout: cout,
-			StrideH: 1, StrideW: 1, DilH: 1, DilW: 1, Groups: 1}
-	case *graph.Conv2D:
+	perIn, cout, groups := w.Shape[last-1], w.Shape[last], 1
+	if op, ok := n.Op.(*graph.Conv2D); ok {
 		groups = op.Groups
-		c.shape = kernel.ConvShape{N: 1, H: h, W: wd, Cin: cin, KH: w.Shape[0], KW: w.Shape[1], Cout: cout,
-			StrideH: op.Stride[0], StrideW: op.Stride[1], PadTop: op.Pad[0], PadLeft: op.Pad[1],
-			PadBottom: op.Pad[2], PadRight: op.Pad[3], DilH: op.Dilation[0], DilW: op.Dilation[1], Groups: groups}
 	}
 	weight := make([]float32, len(w.Data))
 	for i, v := range w.Data {
 		co, ci := i%cout, i/cout%perIn
 		weight[i] = v * ratio(in, co/(cout/groups)*perIn+ci, out, co)
 	}
-	if spiking {
-		c.events = kernel.NewEventFilter(c.shape, weight)
+	return weight
+}
+
+// foldedBias is the bias of a node in units of the scale out, nil if it has
+// none.
+func foldedBias(n *graph.Node, out []float32) []float32 {
+	b := n.Bias()
+	if b == nil {
+		return nil
 	}
-	if c.events == nil {
-		c.filter = kernel.NewFilter(c.shape, weight)
+	bias := make([]float32, len(b))
+	for co, v := range b {
+		bias[co] = v * ratio(nil, 0, out, co)
 	}
-	if b := n.Bias(); b != nil {
-		c.bias = make([]float32, cout)
-		for co, v := range b {
-			c.bias[co] = v * ratio(nil, 0, out, co)
-		}
-	}
-	return c
+	return bias
 }
 
 // ratio is in[i]/out[j], where a nil scale is 1.
@@ -169,11 +217,11 @@ func expandScale(s []float32, channels int) []float32 {
 
 // newFunction builds the evaluation of a node for inputs and an output of the
 // given scales (nil: 1). The output scale must be free or the passed one.
-func newFunction(n *graph.Node, in [][]float32, out []float32) (function, error) {
+func newFunction(n *graph.Node, in [][]float32, out []float32, u use) (function, error) {
 	h, w, c := n.Inputs[0].Shape.HWC()
 	switch op := n.Op.(type) {
 	case *graph.Conv2D, *graph.Linear:
-		l := newConv(n, in[0], out, false)
+		l := newConv(n, in[0], out, u)
 		return func(p *parallel.Pool, k int, x [][]float32, y []float32) { l.apply(p, k, x[0], nil, y) }, nil
 	case *graph.ConvTranspose2D:
 		return newConvTranspose(n, op, in[0], out)
@@ -285,13 +333,7 @@ func newConvTranspose(n *graph.Node, op *graph.ConvTranspose2D, in, out []float3
 		}
 	}
 	filter := kernel.NewBackwardFilter(s, mirrored)
-	var bias []float32
-	if b := n.Bias(); b != nil {
-		bias = make([]float32, cout)
-		for co, v := range b {
-			bias[co] = v * ratio(nil, 0, out, co)
-		}
-	}
+	bias := foldedBias(n, out)
 	return func(p *parallel.Pool, k int, x [][]float32, y []float32) {
 		s := s
 		s.N = k

@@ -2,6 +2,7 @@ package snn
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/adafire/adafire/graph"
@@ -24,6 +25,7 @@ type wire struct {
 	size   int // values per sample (and timestep)
 	scale  []float32
 	spikes bool // what is held are spike counts, in bytes or as whole numbers in floats
+	most   int  // the largest (negative: without its sign) count, where spikes or counts are held
 	// emitters are the layers whose spikes travel here as counts, with the
 	// channels they have; several behind a concat, none on other wires.
 	emitters []emitter
@@ -50,6 +52,8 @@ type plan struct {
 	fires   []*fireStep
 	frees   [][]int // wires that nothing reads any more, per step
 	lasting []int   // analog wires that are read in every timestep or by the readout
+	weights Precision
+	signed  bool
 }
 
 func compile(g *graph.Graph, cfg *Config) (*plan, error) {
@@ -57,7 +61,7 @@ func compile(g *graph.Graph, cfg *Config) (*plan, error) {
 	if len(inputs) != 1 || len(g.Outputs) != 1 {
 		return nil, fmt.Errorf("%d inputs and %d outputs: a spiking network has one of each", len(inputs), len(g.Outputs))
 	}
-	p := &plan{index: make(map[*graph.Node]int, len(g.Nodes))}
+	p := &plan{index: make(map[*graph.Node]int, len(g.Nodes)), weights: cfg.Weights, signed: cfg.Signed}
 	for i, n := range g.Nodes {
 		p.index[n] = i
 		p.wires = append(p.wires, &wire{node: n, size: n.Shape.Numel()})
@@ -96,6 +100,7 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 				return fmt.Errorf("node %q: a %s cannot be replaced by spiking neurons yet", n.Name, n.Kind())
 			}
 			w.kind, w.spikes, w.emitters = counts, true, []emitter{{layer, n.Shape.Channels()}}
+			w.most = cfg.Layers[layer].MaxSpike
 			if cfg.wide(layer) {
 				w.kind = current
 			}
@@ -114,19 +119,27 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 		for _, in := range n.Inputs {
 			from := p.wires[p.index[in]]
 			all, bytes = all && from.spikes, bytes && from.kind == counts
+			w.most = max(w.most, from.most)
 		}
+		passes := false
 		switch n.Op.(type) {
 		case *graph.MaxPool2D, *graph.GlobalMaxPool:
 			if !all {
 				return fmt.Errorf("node %q: a %s of values that vary in time and are no spike counts cannot be converted exactly; it must follow a neuron", n.Name, n.Kind())
 			}
-			w.spikes = true
+			passes, w.spikes = true, true
 		case *graph.Flatten, *graph.Concat, *graph.Identity, *graph.Dropout:
-			w.spikes = all
+			passes, w.spikes = true, all
 		case *graph.Upsample:
-			w.spikes = all && n.Op.(*graph.Upsample).Mode == "nearest"
+			passes = n.Op.(*graph.Upsample).Mode == "nearest"
+			w.spikes = passes && all
+		case *graph.AvgPool2D:
+			// Sums of counts that fit a byte stay counts for integer layers.
+			if window := sumWindow(n); p.weights.integer() && bytes && window*w.most <= math.MaxUint8 && window > 0 {
+				passes, w.most = true, window*w.most
+			}
 		}
-		if w.spikes && bytes {
+		if passes && bytes {
 			w.kind = counts
 		}
 		if _, flat := n.Op.(*graph.Flatten); w.spikes && !flat { // nothing asks behind a flatten
@@ -168,6 +181,21 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 		out.mean = true
 	}
 	return nil
+}
+
+// sumWindow returns by which number an average pool divides the sums of all its
+// windows, 0 if that is not the same for all.
+func sumWindow(n *graph.Node) int {
+	op := n.Op.(*graph.AvgPool2D)
+	h, w, _ := n.Inputs[0].Shape.HWC()
+	oh, ow, _ := n.Shape.HWC()
+	if (oh-1)*op.Stride[0]+op.Kernel[0] > h+op.Pad[0]+op.Pad[2] || (ow-1)*op.Stride[1]+op.Kernel[1] > w+op.Pad[1]+op.Pad[3] {
+		return 0 // rounded up: windows reach beyond the padding
+	}
+	if !op.CountIncludePad && op.Pad != (graph.Pad{}) {
+		return 0
+	}
+	return op.Kernel[0] * op.Kernel[1]
 }
 
 func isTimedMaxPool(w *wire) bool {
@@ -223,10 +251,23 @@ func (p *plan) chooseScales(g *graph.Graph, cfg *Config, uses map[*graph.Node][]
 			w.scale = cfg.Layers[w.emitters[0].layer].perChannel(n.Shape.Channels())
 		case freeScale(n):
 			w.scale = want[n]
+		case p.sumsCounts(n):
+			w.scale = slices.Clone(p.wires[p.index[n.Inputs[0]]].scale)
+			for ch := range w.scale {
+				w.scale[ch] /= float32(sumWindow(n))
+			}
 		default:
 			w.scale = passedScale(n, p.scales(n))
 		}
 	}
+}
+
+// sumsCounts says whether the node is an average pool whose output are the sums
+// of counts, as bytes.
+func (p *plan) sumsCounts(n *graph.Node) bool {
+	_, ok := n.Op.(*graph.AvgPool2D)
+	w := p.wires[p.index[n]]
+	return ok && w.kind == counts && !w.readout
 }
 
 // scales returns the scales of a node's inputs.
@@ -254,7 +295,7 @@ func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 		p.fires = append(p.fires, f)
 		return f, nil
 	}
-	if p.driver(n, uses) != nil {
+	if p.driver(n, uses) != nil || p.projects(n, uses) {
 		return nil, nil // runs inside the step of its neurons
 	}
 	if w.kind == counts && !w.readout {
@@ -263,12 +304,17 @@ func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	if w.spikes && isTimedMaxPool(w) {
 		return newMaxStep(p.index[n.Inputs[0]], i, n), nil
 	}
+	if p.quantisable(n) {
+		if l := p.newIntLayer([]*graph.Node{n}, w.scale); l != nil {
+			return &intStep{out: i, layer: l}, nil
+		}
+	}
 	if in := p.index[n.Inputs[0]]; isConv(n) && !w.readout && p.wires[in].kind == counts {
-		if c := newConv(n, p.wires[in].scale, w.scale, true); c.events != nil {
+		if c := newConv(n, p.wires[in].scale, w.scale, forCounts); c.events != nil {
 			return &eventStep{in: in, out: i, conv: c}, nil
 		}
 	}
-	fn, err := newFunction(n, p.scales(n), w.scale)
+	fn, err := newFunction(n, p.scales(n), w.scale, p.weights.valueUse())
 	if err != nil {
 		return nil, err
 	}
@@ -314,6 +360,18 @@ func (p *plan) drivingInput(add *graph.Node, uses map[*graph.Node][]*graph.Node)
 		}
 	}
 	return -1
+}
+
+// projects says whether the node n is a projection shortcut that is quantised
+// and runs together with the layer it is added to: both of spike counts, before
+// an addition of two that runs with its neurons.
+func (p *plan) projects(n *graph.Node, uses map[*graph.Node][]*graph.Node) bool {
+	to := p.onlyReader(n, uses)
+	if to == nil || to.Kind() != "add" || !p.quantisable(n) {
+		return false
+	}
+	i := p.drivingInput(to, uses)
+	return i >= 0 && to.Inputs[1-i] == n && p.driver(to, uses) != nil && p.quantisable(to.Inputs[i])
 }
 
 // onlyReader returns the only reader of n, nil if there are more or n is the
@@ -363,12 +421,17 @@ func reads(s step) []int {
 		return s.in
 	case *eventStep:
 		return []int{s.in}
+	case *intStep:
+		return s.layer.inputs()
 	case *countStep:
 		return s.in
 	case *maxStep:
 		return []int{s.in}
 	case *fireStep:
 		in := []int{s.in}
+		if s.ints != nil {
+			in = s.ints.inputs()
+		}
 		if s.add >= 0 {
 			in = append(in, s.add)
 		}

@@ -28,6 +28,9 @@ type run struct {
 
 	elapsed []time.Duration // per step, over all groups of the run
 
+	job      rowJob
+	rowBlock func(worker, block int) // fireRowBlock, made once
+
 	slots      state // what state points to
 	freeFloats [][]float32
 	freeBytes  [][]uint8
@@ -43,6 +46,8 @@ type scratch struct {
 	membrane []float32
 	masks    []uint64
 	rows     []rowScratch // per worker
+	ints     []intScratch // per worker
+	tallies  []rowTally
 	sums     []uint32
 	cum, top []int32
 }
@@ -51,8 +56,10 @@ type rowScratch struct{ current, addend []float32 }
 
 func (n *Network) newRun() *run {
 	k := len(n.plan.wires)
-	return &run{net: n, floats: make([][]float32, k), bytes: make([][]uint8, k), means: make([][]float32, k),
+	r := &run{net: n, floats: make([][]float32, k), bytes: make([][]uint8, k), means: make([][]float32, k),
 		layers: make([]LayerCounts, len(n.plan.fires)), elapsed: make([]time.Duration, k)}
+	r.rowBlock = r.fireRowBlock
+	return r
 }
 
 // begin prepares the run for x, which holds the group's samples.
@@ -264,6 +271,14 @@ func (p *plan) newCountStep(n *graph.Node, cfg *Config) (step, error) {
 		}
 	case *graph.MaxPool2D, *graph.GlobalMaxPool:
 		s.fn = maxPoolCounts(s.out, maxPoolShape(n), cfg)
+	case *graph.AvgPool2D:
+		shape := poolShape(n, op.Kernel, op.Stride, op.Pad)
+		s.fn = func(_ *run, in [][]uint8, out []uint8) {
+			size := shape.H * shape.W * shape.C
+			shape := shape
+			shape.N = len(in[0]) / size
+			kernel.SumPoolBytes(shape, in[0], out)
+		}
 	default:
 		return nil, fmt.Errorf("node %q: a %s cannot run on spike counts", n.Name, n.Kind())
 	}

@@ -19,6 +19,7 @@ type stateJSON struct {
 	MaxPool   MaxPool     `json:"max_pool"`
 	Signed    bool        `json:"signed,omitempty"`
 	Schedule  Schedule    `json:"schedule,omitempty"`
+	Weights   Precision   `json:"weights,omitempty"`
 	Layers    []layerJSON `json:"layers"`
 }
 
@@ -35,7 +36,7 @@ func tensorName(node, what string) string { return "snn." + node + "." + what }
 // Encode splits the settings into JSON and tensors named snn.NODE.threshold
 // ([channels] or [1]) and, where there are any, snn.NODE.initial.
 func (c *Config) Encode() (json.RawMessage, map[string]*tensor.Tensor, error) {
-	s := stateJSON{Timesteps: c.Timesteps, Shift: c.Shift, MaxPool: c.MaxPool, Signed: c.Signed, Schedule: c.Schedule, Layers: []layerJSON{}}
+	s := stateJSON{Timesteps: c.Timesteps, Shift: c.Shift, MaxPool: c.MaxPool, Signed: c.Signed, Schedule: c.Schedule, Weights: c.Weights, Layers: []layerJSON{}}
 	tensors := make(map[string]*tensor.Tensor)
 	put := func(node, what string, v []float32) {
 		tensors[tensorName(node, what)] = &tensor.Tensor{Shape: []int{len(v)}, Data: v}
@@ -68,7 +69,7 @@ func Decode(data []byte, tensors map[string]*tensor.Tensor) (*Config, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("neuron settings: data behind the object")
 	}
-	c := &Config{Timesteps: s.Timesteps, Shift: s.Shift, MaxPool: s.MaxPool, Signed: s.Signed, Schedule: s.Schedule}
+	c := &Config{Timesteps: s.Timesteps, Shift: s.Shift, MaxPool: s.MaxPool, Signed: s.Signed, Schedule: s.Schedule, Weights: s.Weights}
 	used := make(map[string]bool, len(tensors))
 	get := func(node, what string) ([]float32, error) {
 		t := tensors[tensorName(node, what)]

@@ -126,7 +126,7 @@ func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
 		return nil, nil, fmt.Errorf("node %q (%s): %w", act.Name, act.Kind(), err)
 	}
 	cfg := given.running()
-	p := &plan{index: base.index, input: base.input, output: base.output, steps: make([]step, len(base.steps))}
+	p := &plan{index: base.index, input: base.input, output: base.output, steps: make([]step, len(base.steps)), weights: base.weights, signed: base.signed}
 	for _, w := range base.wires {
 		p.wires = append(p.wires, &wire{node: w.node, size: w.size})
 	}
@@ -172,6 +172,9 @@ func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
 func (p *plan) sameScales(other *plan, i int) bool {
 	same := func(k int) bool {
 		a, b := p.wires[k].scale, other.wires[k].scale
+		if most, packed := p.wires[k].most, other.wires[k].most; p.weights.integer() && (most > packed || countClass(most) != countClass(packed)) {
+			return false // weights are packed for counts of a range, and their steps depend on its class
+		}
 		return p.wires[k].kind == other.wires[k].kind && (a == nil) == (b == nil) && slices.Equal(a, b)
 	}
 	for _, in := range dependencies(other.steps[i]) {

@@ -1,0 +1,246 @@
+package snn
+
+import (
+	"math"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
+)
+
+// maxWide is the largest count that does not fit a byte which integer layers
+// take.
+const maxWide = math.MaxInt16
+
+// An intLayer is what spike counts drive by weights that are whole numbers: a
+// convolution, a transposed one or a fully connected layer, or two of them whose
+// sums are added, a layer and a projection shortcut. The current of output
+// channel ch is
+//
+//	float32(sum)*step[ch] + bias[ch]
+type intLayer struct {
+	parts []intPart
+	step  []float32 // per output channel
+	bias  []float32 // per output channel
+	size  int       // outputs per sample and timestep
+}
+
+// An intPart is one product of an intLayer.
+type intPart struct {
+	in     int // wire of counts
+	shape  kernel.ConvShape
+	filter *kernel.IntFilter
+	rows   bool      // frames are the columns of one image, see convShape
+	wide   bool      // the counts are floats on their wire and become 16-bit numbers
+	stuff  *stuffing // of a transposed convolution
+	bias   []float32 // its part of the layer's, nil for none
+}
+
+// quantisable says whether the node n has weights that are quantised: those of
+// convolutions and fully connected layers of spike counts, or sums of them, in
+// every timestep.
+func (p *plan) quantisable(n *graph.Node) bool {
+	if !p.weights.integer() || p.wires[p.index[n]].readout {
+		return false
+	}
+	switch n.Op.(type) {
+	case *graph.Conv2D, *graph.Linear:
+	case *graph.ConvTranspose2D:
+	default:
+		return false
+	}
+	in := p.wires[p.index[n.Inputs[0]]]
+	return in.kind == counts || (in.kind == current && in.spikes)
+}
+
+// newIntLayer quantises the weights of nodes whose outputs are added, together.
+// It returns nil if that is not possible: see Precision.quantise.
+func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
+	l := &intLayer{size: nodes[0].Shape.Numel()}
+	outputs := nodes[0].Shape.Channels()
+	l.bias = make([]float32, outputs)
+	var blocks []weightBlock
+	for _, n := range nodes {
+		in := p.wires[p.index[n.Inputs[0]]]
+		part := intPart{in: p.index[n.Inputs[0]], wide: in.kind != counts, bias: foldedBias(n, out)}
+		var w []float32
+		if op, ok := n.Op.(*graph.ConvTranspose2D); ok {
+			part.shape, part.stuff, w = stuffedTranspose(n, op, in.scale, out)
+		} else {
+			part.shape, part.rows = convShape(n)
+			w = foldedWeight(n, in.scale, out)
+		}
+		l.parts = append(l.parts, part)
+		blocks = append(blocks, weightBlock{w, in.most})
+		for ch, b := range part.bias {
+			l.bias[ch] += b
+		}
+	}
+	q, step, ok := p.weights.quantise(blocks, outputs)
+	if !ok {
+		return nil
+	}
+	l.step = step
+	for k := range l.parts {
+		part := &l.parts[k]
+		var err error
+		least := 0
+		if part.wide && p.signed {
+			least = -blocks[k].most
+		}
+		if p.weights == I8 {
+			bytes := make([]int8, len(q[k]))
+			for i, v := range q[k] {
+				bytes[i] = int8(v)
+			}
+			part.filter, err = kernel.NewIntFilter(part.shape, bytes, least, blocks[k].most)
+		} else {
+			part.filter, err = kernel.NewIntFilter(part.shape, q[k], least, blocks[k].most)
+		}
+		if err != nil {
+			panic("snn: quantised weights: " + err.Error()) // the steps were chosen for it
+		}
+	}
+	return l
+}
+
+// alone is part k of the layer as a layer of its own.
+func (l *intLayer) alone(k int) *intLayer {
+	return &intLayer{parts: l.parts[k : k+1], step: l.step, bias: l.parts[k].bias, size: l.size}
+}
+
+// sums computes output rows lo..hi-1 of the given frames (a timestep of a sample
+// each, counted from the first of the run) in whole numbers [frame][row][...],
+// in the calling goroutine. Layers whose frames are columns have one row.
+func (l *intLayer) sums(r *run, first, frames, lo, hi int, acc []int32, sc *intScratch) {
+	for k := range l.parts {
+		part := &l.parts[k]
+		s := part.frames(frames)
+		if bytes, wide := part.input(r, first, frames, sc); wide != nil {
+			kernel.ConvIntRows(s, wide, part.filter, lo, hi, acc, k > 0, &sc.kernel)
+		} else {
+			kernel.ConvIntRows(s, bytes, part.filter, lo, hi, acc, k > 0, &sc.kernel)
+		}
+	}
+}
+
+// sharedSums is sums of all rows, by the workers of the run.
+func (l *intLayer) sharedSums(r *run, first, frames int, acc []int32, sc *intScratch) {
+	for k := range l.parts {
+		part := &l.parts[k]
+		s := part.frames(frames)
+		if bytes, wide := part.input(r, first, frames, sc); wide != nil {
+			kernel.ConvInt(r.pool, s, wide, part.filter, acc, k > 0)
+		} else {
+			kernel.ConvInt(r.pool, s, bytes, part.filter, acc, k > 0)
+		}
+	}
+}
+
+// frames is the shape of a number of frames.
+func (part *intPart) frames(n int) kernel.ConvShape {
+	s := part.shape
+	if part.rows {
+		s.W *= n
+	} else {
+		s.N = n
+	}
+	return s
+}
+
+// input returns the counts of some frames as the part's kernel takes them.
+func (part *intPart) input(r *run, first, frames int, sc *intScratch) (bytes []uint8, wide []int16) {
+	size := r.net.plan.wires[part.in].size
+	at, to := first*size, (first+frames)*size
+	if part.wide {
+		wide = widen(&sc.wide, r.floats[part.in][at:to])
+	} else {
+		bytes = r.bytes[part.in][at:to]
+	}
+	if s := part.stuff; s != nil {
+		n := frames * s.outH * s.outW * s.c
+		if part.wide {
+			return nil, stuffFrames(s, grow(&sc.stuffedWide, n), wide)
+		}
+		return stuffFrames(s, grow(&sc.stuffed, n), bytes), nil
+	}
+	return bytes, wide
+}
+
+// intScratch is the working memory of one worker for integer layers.
+type intScratch struct {
+	kernel      kernel.IntScratch
+	acc         []int32
+	membrane    []float32
+	current     []float32
+	addend      []float32
+	wide        []int16
+	stuffed     []uint8
+	stuffedWide []int16
+}
+
+// widen turns counts in floats into 16-bit numbers.
+func widen(buf *[]int16, x []float32) []int16 {
+	y := grow(buf, len(x))
+	for i, v := range x {
+		y[i] = int16(v)
+	}
+	return y
+}
+
+// A stuffing spreads out the inputs of a transposed convolution, so that the
+// mirrored ordinary convolution of stride 1 computes it: between the inputs lie
+// stride-1 rows and columns of zeros, around them what the kernel reaches.
+type stuffing struct {
+	h, w, c    int    // of the input
+	outH, outW int    // of the spread image
+	top, left  int    // where input pixel (0, 0) goes, may be outside
+	stride     [2]int // rows, columns
+}
+
+// stuffFrames spreads frames of counts out; dst is overwritten.
+func stuffFrames[E uint8 | int16](s *stuffing, dst, x []E) []E {
+	clear(dst)
+	in, out := s.h*s.w*s.c, s.outH*s.outW*s.c
+	for n := range len(x) / in {
+		for y := range s.h {
+			row := s.top + y*s.stride[0]
+			if row < 0 || row >= s.outH {
+				continue
+			}
+			for col := range s.w {
+				if at := s.left + col*s.stride[1]; at >= 0 && at < s.outW {
+					copy(dst[n*out+(row*s.outW+at)*s.c:][:s.c], x[n*in+(y*s.w+col)*s.c:])
+				}
+			}
+		}
+	}
+	return dst
+}
+
+// stuffedTranspose returns the ordinary convolution of spread inputs that is the
+// transposed convolution n, and its weights between wires of the given scales.
+func stuffedTranspose(n *graph.Node, op *graph.ConvTranspose2D, in, out []float32) (kernel.ConvShape, *stuffing, []float32) {
+	h, wd, cin := n.Inputs[0].Shape.HWC()
+	oh, ow, cout := n.Shape.HWC()
+	w := n.Weight()
+	kh, kw, per, groups := w.Shape[0], w.Shape[1], w.Shape[3], op.Groups
+	// Output o gets input i by tap k if o = i*stride - pad + k*dilation: window
+	// position dilation*(K-1) - k*dilation over the spread image, whose pixel 0 is
+	// o = -dilation*(K-1).
+	reachH, reachW := op.Dilation[0]*(kh-1), op.Dilation[1]*(kw-1)
+	s := &stuffing{h: h, w: wd, c: cin, outH: oh + reachH, outW: ow + reachW,
+		top: reachH - op.Pad[0], left: reachW - op.Pad[1], stride: op.Stride}
+	shape := kernel.ConvShape{N: 1, H: s.outH, W: s.outW, Cin: cin, KH: kh, KW: kw, Cout: cout,
+		StrideH: 1, StrideW: 1, DilH: op.Dilation[0], DilW: op.Dilation[1], Groups: groups}
+	mirrored := make([]float32, kh*kw*cin/groups*cout)
+	for k := range kh * kw {
+		for ci := range cin {
+			g, i := ci/(cin/groups), ci%(cin/groups)
+			for co := range per {
+				ch := g*per + co
+				mirrored[((kh*kw-1-k)*(cin/groups)+i)*cout+ch] = w.Data[(k*cin+ci)*per+co] * ratio(in, ci, out, ch)
+			}
+		}
+	}
+	return shape, s, mirrored
+}

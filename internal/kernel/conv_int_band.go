@@ -118,6 +118,9 @@ func fillInts[P uint8 | int16](d []P, v int) {
 
 // copyInts sets d[i] = src[i] + offset.
 func copyInts[P uint8 | int16, C SpikeCount](d []P, src []C, offset int) {
+	if len(src) == 0 {
+		return
+	}
 	if offset == 0 && unsafe.Sizeof(d[0]) == unsafe.Sizeof(src[0]) {
 		copy(d, unsafe.Slice((*P)(unsafe.Pointer(&src[0])), len(src)))
 		return

@@ -26,8 +26,12 @@ type intTileCall struct {
 	y       *int32
 	ldy     int // bytes
 	init    *int32
+	zeros   *int32 // what init becomes once it has been added
 	acc     int
 }
+
+// intZeros are initial values for kernels of up to two panels.
+var intZeros [2 * panelCols]int32
 
 // offsets writes at which byte, from b.x, each pixel of the block begins.
 func (b *intBlock) offsets(off []int) {
@@ -76,7 +80,7 @@ func (b *intBlock) dense(sc *IntScratch, p0, p1 int) {
 	kind := intKernel(Active(), f.wide)
 	panels, size := f.panelCount(), f.panelBytes()
 	c := &sc.call
-	*c = intTileCall{delta: &sc.delta[0]}
+	*c = intTileCall{zeros: &intZeros[0]}
 	accumulate := 0
 	if b.accumulate {
 		accumulate = 1
@@ -101,7 +105,6 @@ func (b *intBlock) dense(sc *IntScratch, p0, p1 int) {
 			c.b = unsafe.Pointer(&f.panels[p*size])
 		}
 		c.b2 = unsafe.Add(c.b, (step-1)*size)
-		c.init = &f.init[p*panelCols]
 		c.x = unsafe.Add(b.x, g*s.Cin/s.Groups*b.elem)
 		y := b.y[g*f.n+col:]
 		for i, r := 0, 0; i < tiles; i++ {
@@ -110,7 +113,7 @@ func (b *intBlock) dense(sc *IntScratch, p0, p1 int) {
 				rows++
 			}
 			c.off, c.program, c.acc = &sc.off[r], &program[0], accumulate
-			c.delta = &sc.delta[0]
+			c.delta, c.init = &sc.delta[0], &f.init[p*panelCols]
 			if cols == panelCols {
 				c.y, c.ldy = &y[r*s.Cout], 4*s.Cout
 				intTile(kind, rows, step, c)

@@ -2,10 +2,6 @@
 
 package kernel
 
-func intKernel(_ ISA, wide bool) intKind { return intKind{wide: wide, rows: 6, panels: 1} }
-
-func intTile(k intKind, rows, _ int, c *intTileCall) { intTilePortable(rows, k.wide, c) }
-
 func intCurrentsVec([]float32, []int32, *IntCurrent) int { return 0 }
 
 func fireIntVec([]uint8, []float32, []int32, *IntCurrent, float32, uint8) (done int, spikes, events int64, finite bool) {

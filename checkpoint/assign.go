@@ -89,6 +89,20 @@ func (s *StateDict) Assign(g *graph.Graph, partial bool) (Assignment, error) {
 	return a, nil
 }
 
+// Fit counts the parameters of a graph, and those that Assign would find.
+func (s *StateDict) Fit(g *graph.Graph) (found, parameters int) {
+	rename := s.spelling(g)
+	for _, n := range g.Nodes {
+		for role := range n.Params {
+			parameters++
+			if t := s.Tensor(rename(n.Name + "." + torchRole(n, role))); t != nil && sameDims(torchShape(n, role), t.Shape) {
+				found++
+			}
+		}
+	}
+	return found, parameters
+}
+
 type assigned struct {
 	node *graph.Node
 	role string

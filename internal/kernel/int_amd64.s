@@ -11721,3 +11721,943 @@ store:
 	ADDQ      56(AX), CX
 	VZEROUPPER
 	RET
+
+// func fireIntAVX2(c *fireIntCall)
+// Requires: AVX, AVX2, FMA3
+TEXT ·fireIntAVX2(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	VBROADCASTSS 88(AX), Y0
+	VBROADCASTSS 92(AX), Y1
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	VPCMPEQB     Y6, Y6, Y6
+	VPABSB       Y6, Y6
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+
+row:
+	XORQ R8, R8
+
+four:
+	MOVQ        80(AX), R9
+	SUBQ        R8, R9
+	CMPQ        R9, $+32
+	JLT         four_end
+	VCVTDQ2PS   (BX)(R8*4), Y7
+	VMULPS      (SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+0, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      (DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y9
+	VCVTDQ2PS   Y9, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, (DX)(R8*4)
+	VCVTDQ2PS   32(BX)(R8*4), Y7
+	VMULPS      32(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+8, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      32(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y10
+	VCVTDQ2PS   Y10, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 32(DX)(R8*4)
+	VCVTDQ2PS   64(BX)(R8*4), Y7
+	VMULPS      64(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+16, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      64(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y11
+	VCVTDQ2PS   Y11, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 64(DX)(R8*4)
+	VCVTDQ2PS   96(BX)(R8*4), Y7
+	VMULPS      96(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+24, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      96(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y12
+	VCVTDQ2PS   Y12, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 96(DX)(R8*4)
+	VPACKUSDW   Y10, Y9, Y9
+	VPACKUSDW   Y12, Y11, Y11
+	VPACKUSWB   Y11, Y9, Y9
+	VMOVDQU     intLaneOrder<>+0(SB), Y7
+	VPERMD      Y9, Y7, Y9
+	VMOVDQU     Y9, (CX)(R8*1)
+	VPSADBW     Y9, Y2, Y7
+	VPADDQ      Y7, Y4, Y4
+	VPMINUB     Y6, Y9, Y7
+	VPSADBW     Y7, Y2, Y7
+	VPADDQ      Y7, Y5, Y5
+	ADDQ        $+32, R8
+	JMP         four
+
+four_end:
+vector:
+	MOVQ         80(AX), R9
+	SUBQ         R8, R9
+	CMPQ         R9, $+8
+	JLT          vector_end
+	VCVTDQ2PS    (BX)(R8*4), Y7
+	VMULPS       (SI)(R8*4), Y7, Y7
+	MOVQ         R8, R9
+	ADDQ         $+0, R9
+	ANDQ         40(AX), R9
+	VADDPS       (DI)(R9*4), Y7, Y7
+	VADDPS       Y0, Y7, Y7
+	VADDPS       (DX)(R8*4), Y7, Y7
+	VMAXPS       Y2, Y7, Y8
+	VMINPS       Y1, Y8, Y8
+	VCVTTPS2DQ   Y8, Y9
+	VCVTDQ2PS    Y9, Y8
+	VSUBPS       Y8, Y7, Y7
+	VFMADD231PS  Y2, Y7, Y3
+	VMOVUPS      Y7, (DX)(R8*4)
+	VEXTRACTI128 $0x01, Y9, X7
+	VPACKUSDW    X7, X9, X9
+	VPACKUSWB    X2, X9, X9
+	VMOVQ        X9, (CX)(R8*1)
+	VPSADBW      Y9, Y2, Y7
+	VPADDQ       Y7, Y4, Y4
+	VPMINUB      Y6, Y9, Y7
+	VPSADBW      Y7, Y2, Y7
+	VPADDQ       Y7, Y5, Y5
+	ADDQ         $+8, R8
+	JMP          vector
+
+vector_end:
+	MOVQ    72(AX), R8
+	ADDQ    R8, CX
+	SHLQ    $0x02, R8
+	ADDQ    R8, DX
+	ADDQ    R8, BX
+	DECQ    64(AX)
+	JNE     row
+	VMOVDQU Y4, 96(AX)
+	VMOVDQU Y5, 128(AX)
+	VMOVUPS Y3, 160(AX)
+	VZEROUPPER
+	RET
+
+DATA intLaneOrder<>+0(SB)/4, $0x00000000
+DATA intLaneOrder<>+4(SB)/4, $0x00000004
+DATA intLaneOrder<>+8(SB)/4, $0x00000001
+DATA intLaneOrder<>+12(SB)/4, $0x00000005
+DATA intLaneOrder<>+16(SB)/4, $0x00000002
+DATA intLaneOrder<>+20(SB)/4, $0x00000006
+DATA intLaneOrder<>+24(SB)/4, $0x00000003
+DATA intLaneOrder<>+28(SB)/4, $0x00000007
+GLOBL intLaneOrder<>(SB), RODATA|NOPTR, $32
+
+// func intCurrentsAVX2(c *fireIntCall)
+// Requires: AVX
+TEXT ·intCurrentsAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+
+row:
+	XORQ R8, R8
+
+channels:
+	MOVQ      80(AX), R9
+	SUBQ      R8, R9
+	CMPQ      R9, $+8
+	JLT       channels_end
+	VCVTDQ2PS (BX)(R8*4), Y0
+	VMULPS    (SI)(R8*4), Y0, Y0
+	MOVQ      R8, R9
+	ADDQ      $+0, R9
+	ANDQ      40(AX), R9
+	VADDPS    (DI)(R9*4), Y0, Y0
+	VMOVUPS   Y0, (DX)(R8*4)
+	ADDQ      $+8, R8
+	JMP       channels
+
+channels_end:
+	MOVQ 72(AX), R8
+	ADDQ R8, CX
+	SHLQ $0x02, R8
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ 64(AX)
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func fireIntAddAVX2(c *fireIntCall)
+// Requires: AVX, AVX2, FMA3
+TEXT ·fireIntAddAVX2(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         48(AX), R10
+	VBROADCASTSS 88(AX), Y0
+	VBROADCASTSS 92(AX), Y1
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	VPCMPEQB     Y6, Y6, Y6
+	VPABSB       Y6, Y6
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+
+row:
+	XORQ R8, R8
+
+four:
+	MOVQ        80(AX), R9
+	SUBQ        R8, R9
+	CMPQ        R9, $+32
+	JLT         four_end
+	VCVTDQ2PS   (BX)(R8*4), Y7
+	VMULPS      (SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+0, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      (R10)(R8*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      (DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y9
+	VCVTDQ2PS   Y9, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, (DX)(R8*4)
+	VCVTDQ2PS   32(BX)(R8*4), Y7
+	VMULPS      32(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+8, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      32(R10)(R8*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      32(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y10
+	VCVTDQ2PS   Y10, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 32(DX)(R8*4)
+	VCVTDQ2PS   64(BX)(R8*4), Y7
+	VMULPS      64(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+16, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      64(R10)(R8*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      64(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y11
+	VCVTDQ2PS   Y11, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 64(DX)(R8*4)
+	VCVTDQ2PS   96(BX)(R8*4), Y7
+	VMULPS      96(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+24, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      96(R10)(R8*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      96(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y12
+	VCVTDQ2PS   Y12, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 96(DX)(R8*4)
+	VPACKUSDW   Y10, Y9, Y9
+	VPACKUSDW   Y12, Y11, Y11
+	VPACKUSWB   Y11, Y9, Y9
+	VMOVDQU     intLaneOrder<>+0(SB), Y7
+	VPERMD      Y9, Y7, Y9
+	VMOVDQU     Y9, (CX)(R8*1)
+	VPSADBW     Y9, Y2, Y7
+	VPADDQ      Y7, Y4, Y4
+	VPMINUB     Y6, Y9, Y7
+	VPSADBW     Y7, Y2, Y7
+	VPADDQ      Y7, Y5, Y5
+	ADDQ        $+32, R8
+	JMP         four
+
+four_end:
+vector:
+	MOVQ         80(AX), R9
+	SUBQ         R8, R9
+	CMPQ         R9, $+8
+	JLT          vector_end
+	VCVTDQ2PS    (BX)(R8*4), Y7
+	VMULPS       (SI)(R8*4), Y7, Y7
+	MOVQ         R8, R9
+	ADDQ         $+0, R9
+	ANDQ         40(AX), R9
+	VADDPS       (DI)(R9*4), Y7, Y7
+	VADDPS       (R10)(R8*4), Y7, Y7
+	VADDPS       Y0, Y7, Y7
+	VADDPS       (DX)(R8*4), Y7, Y7
+	VMAXPS       Y2, Y7, Y8
+	VMINPS       Y1, Y8, Y8
+	VCVTTPS2DQ   Y8, Y9
+	VCVTDQ2PS    Y9, Y8
+	VSUBPS       Y8, Y7, Y7
+	VFMADD231PS  Y2, Y7, Y3
+	VMOVUPS      Y7, (DX)(R8*4)
+	VEXTRACTI128 $0x01, Y9, X7
+	VPACKUSDW    X7, X9, X9
+	VPACKUSWB    X2, X9, X9
+	VMOVQ        X9, (CX)(R8*1)
+	VPSADBW      Y9, Y2, Y7
+	VPADDQ       Y7, Y4, Y4
+	VPMINUB      Y6, Y9, Y7
+	VPSADBW      Y7, Y2, Y7
+	VPADDQ       Y7, Y5, Y5
+	ADDQ         $+8, R8
+	JMP          vector
+
+vector_end:
+	MOVQ    72(AX), R8
+	ADDQ    R8, CX
+	SHLQ    $0x02, R8
+	ADDQ    R8, DX
+	ADDQ    R8, BX
+	ADDQ    R8, R10
+	DECQ    64(AX)
+	JNE     row
+	VMOVDQU Y4, 96(AX)
+	VMOVDQU Y5, 128(AX)
+	VMOVUPS Y3, 160(AX)
+	VZEROUPPER
+	RET
+
+// func intCurrentsAddAVX2(c *fireIntCall)
+// Requires: AVX
+TEXT ·intCurrentsAddAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 48(AX), R10
+
+row:
+	XORQ R8, R8
+
+channels:
+	MOVQ      80(AX), R9
+	SUBQ      R8, R9
+	CMPQ      R9, $+8
+	JLT       channels_end
+	VCVTDQ2PS (BX)(R8*4), Y0
+	VMULPS    (SI)(R8*4), Y0, Y0
+	MOVQ      R8, R9
+	ADDQ      $+0, R9
+	ANDQ      40(AX), R9
+	VADDPS    (DI)(R9*4), Y0, Y0
+	VADDPS    (R10)(R8*4), Y0, Y0
+	VMOVUPS   Y0, (DX)(R8*4)
+	ADDQ      $+8, R8
+	JMP       channels
+
+channels_end:
+	MOVQ 72(AX), R8
+	ADDQ R8, CX
+	SHLQ $0x02, R8
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, R10
+	DECQ 64(AX)
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func fireIntAddCountsAVX2(c *fireIntCall)
+// Requires: AVX, AVX2, FMA3
+TEXT ·fireIntAddCountsAVX2(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         48(AX), R10
+	MOVQ         56(AX), R11
+	VBROADCASTSS 88(AX), Y0
+	VBROADCASTSS 92(AX), Y1
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	VPCMPEQB     Y6, Y6, Y6
+	VPABSB       Y6, Y6
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+
+row:
+	XORQ R8, R8
+
+four:
+	MOVQ        80(AX), R9
+	SUBQ        R8, R9
+	CMPQ        R9, $+32
+	JLT         four_end
+	VCVTDQ2PS   (BX)(R8*4), Y7
+	VMULPS      (SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+0, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VPMOVZXBD   (R10)(R8*1), Y8
+	VCVTDQ2PS   Y8, Y8
+	VMULPS      (R11)(R8*4), Y8, Y8
+	VADDPS      Y8, Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      (DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y9
+	VCVTDQ2PS   Y9, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, (DX)(R8*4)
+	VCVTDQ2PS   32(BX)(R8*4), Y7
+	VMULPS      32(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+8, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VPMOVZXBD   8(R10)(R8*1), Y8
+	VCVTDQ2PS   Y8, Y8
+	VMULPS      32(R11)(R8*4), Y8, Y8
+	VADDPS      Y8, Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      32(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y10
+	VCVTDQ2PS   Y10, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 32(DX)(R8*4)
+	VCVTDQ2PS   64(BX)(R8*4), Y7
+	VMULPS      64(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+16, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VPMOVZXBD   16(R10)(R8*1), Y8
+	VCVTDQ2PS   Y8, Y8
+	VMULPS      64(R11)(R8*4), Y8, Y8
+	VADDPS      Y8, Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      64(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y11
+	VCVTDQ2PS   Y11, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 64(DX)(R8*4)
+	VCVTDQ2PS   96(BX)(R8*4), Y7
+	VMULPS      96(SI)(R8*4), Y7, Y7
+	MOVQ        R8, R9
+	ADDQ        $+24, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VPMOVZXBD   24(R10)(R8*1), Y8
+	VCVTDQ2PS   Y8, Y8
+	VMULPS      96(R11)(R8*4), Y8, Y8
+	VADDPS      Y8, Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      96(DX)(R8*4), Y7, Y7
+	VMAXPS      Y2, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VCVTTPS2DQ  Y8, Y12
+	VCVTDQ2PS   Y12, Y8
+	VSUBPS      Y8, Y7, Y7
+	VFMADD231PS Y2, Y7, Y3
+	VMOVUPS     Y7, 96(DX)(R8*4)
+	VPACKUSDW   Y10, Y9, Y9
+	VPACKUSDW   Y12, Y11, Y11
+	VPACKUSWB   Y11, Y9, Y9
+	VMOVDQU     intLaneOrder<>+0(SB), Y7
+	VPERMD      Y9, Y7, Y9
+	VMOVDQU     Y9, (CX)(R8*1)
+	VPSADBW     Y9, Y2, Y7
+	VPADDQ      Y7, Y4, Y4
+	VPMINUB     Y6, Y9, Y7
+	VPSADBW     Y7, Y2, Y7
+	VPADDQ      Y7, Y5, Y5
+	ADDQ        $+32, R8
+	JMP         four
+
+four_end:
+vector:
+	MOVQ         80(AX), R9
+	SUBQ         R8, R9
+	CMPQ         R9, $+8
+	JLT          vector_end
+	VCVTDQ2PS    (BX)(R8*4), Y7
+	VMULPS       (SI)(R8*4), Y7, Y7
+	MOVQ         R8, R9
+	ADDQ         $+0, R9
+	ANDQ         40(AX), R9
+	VADDPS       (DI)(R9*4), Y7, Y7
+	VPMOVZXBD    (R10)(R8*1), Y8
+	VCVTDQ2PS    Y8, Y8
+	VMULPS       (R11)(R8*4), Y8, Y8
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y0, Y7, Y7
+	VADDPS       (DX)(R8*4), Y7, Y7
+	VMAXPS       Y2, Y7, Y8
+	VMINPS       Y1, Y8, Y8
+	VCVTTPS2DQ   Y8, Y9
+	VCVTDQ2PS    Y9, Y8
+	VSUBPS       Y8, Y7, Y7
+	VFMADD231PS  Y2, Y7, Y3
+	VMOVUPS      Y7, (DX)(R8*4)
+	VEXTRACTI128 $0x01, Y9, X7
+	VPACKUSDW    X7, X9, X9
+	VPACKUSWB    X2, X9, X9
+	VMOVQ        X9, (CX)(R8*1)
+	VPSADBW      Y9, Y2, Y7
+	VPADDQ       Y7, Y4, Y4
+	VPMINUB      Y6, Y9, Y7
+	VPSADBW      Y7, Y2, Y7
+	VPADDQ       Y7, Y5, Y5
+	ADDQ         $+8, R8
+	JMP          vector
+
+vector_end:
+	MOVQ    72(AX), R8
+	ADDQ    R8, CX
+	ADDQ    R8, R10
+	SHLQ    $0x02, R8
+	ADDQ    R8, DX
+	ADDQ    R8, BX
+	DECQ    64(AX)
+	JNE     row
+	VMOVDQU Y4, 96(AX)
+	VMOVDQU Y5, 128(AX)
+	VMOVUPS Y3, 160(AX)
+	VZEROUPPER
+	RET
+
+// func intCurrentsAddCountsAVX2(c *fireIntCall)
+// Requires: AVX, AVX2
+TEXT ·intCurrentsAddCountsAVX2(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 48(AX), R10
+	MOVQ 56(AX), R11
+
+row:
+	XORQ R8, R8
+
+channels:
+	MOVQ      80(AX), R9
+	SUBQ      R8, R9
+	CMPQ      R9, $+8
+	JLT       channels_end
+	VCVTDQ2PS (BX)(R8*4), Y0
+	VMULPS    (SI)(R8*4), Y0, Y0
+	MOVQ      R8, R9
+	ADDQ      $+0, R9
+	ANDQ      40(AX), R9
+	VADDPS    (DI)(R9*4), Y0, Y0
+	VPMOVZXBD (R10)(R8*1), Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS    (R11)(R8*4), Y1, Y1
+	VADDPS    Y1, Y0, Y0
+	VMOVUPS   Y0, (DX)(R8*4)
+	ADDQ      $+8, R8
+	JMP       channels
+
+channels_end:
+	MOVQ 72(AX), R8
+	ADDQ R8, CX
+	ADDQ R8, R10
+	SHLQ $0x02, R8
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ 64(AX)
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func fireIntAVX512(c *fireIntCall)
+// Requires: AVX, AVX512F
+TEXT ·fireIntAVX512(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	VBROADCASTSS 88(AX), Z0
+	VBROADCASTSS 92(AX), Z1
+	VPXOR        X4, X4, X4
+	VPXOR        X5, X5, X5
+	VPCMPEQB     X6, X6, X6
+	VPABSB       X6, X6
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+
+row:
+	XORQ R8, R8
+
+vector:
+	MOVQ        80(AX), R9
+	SUBQ        R8, R9
+	CMPQ        R9, $+16
+	JLT         vector_end
+	VCVTDQ2PS   (BX)(R8*4), Z7
+	VMULPS      (SI)(R8*4), Z7, Z7
+	MOVQ        R8, R9
+	ADDQ        $+0, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Z7, Z7
+	VADDPS      Z0, Z7, Z7
+	VADDPS      (DX)(R8*4), Z7, Z7
+	VMAXPS      Z2, Z7, Z8
+	VMINPS      Z1, Z8, Z8
+	VCVTTPS2DQ  Z8, Z9
+	VCVTDQ2PS   Z9, Z8
+	VSUBPS      Z8, Z7, Z7
+	VFMADD231PS Z2, Z7, Z3
+	VMOVUPS     Z7, (DX)(R8*4)
+	VPMOVUSDB   Z9, X7
+	VMOVDQU     X7, (CX)(R8*1)
+	VPSADBW     X7, X2, X8
+	VPADDQ      X8, X4, X4
+	VPMINUB     X6, X7, X8
+	VPSADBW     X8, X2, X8
+	VPADDQ      X8, X5, X5
+	ADDQ        $+16, R8
+	JMP         vector
+
+vector_end:
+	MOVQ    72(AX), R8
+	ADDQ    R8, CX
+	SHLQ    $0x02, R8
+	ADDQ    R8, DX
+	ADDQ    R8, BX
+	DECQ    64(AX)
+	JNE     row
+	VMOVDQU X4, 96(AX)
+	VMOVDQU X5, 128(AX)
+	VMOVUPS Z3, 160(AX)
+	VZEROUPPER
+	RET
+
+// func intCurrentsAVX512(c *fireIntCall)
+// Requires: AVX, AVX512F
+TEXT ·intCurrentsAVX512(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+
+row:
+	XORQ R8, R8
+
+channels:
+	MOVQ      80(AX), R9
+	SUBQ      R8, R9
+	CMPQ      R9, $+16
+	JLT       channels_end
+	VCVTDQ2PS (BX)(R8*4), Z0
+	VMULPS    (SI)(R8*4), Z0, Z0
+	MOVQ      R8, R9
+	ADDQ      $+0, R9
+	ANDQ      40(AX), R9
+	VADDPS    (DI)(R9*4), Z0, Z0
+	VMOVUPS   Z0, (DX)(R8*4)
+	ADDQ      $+16, R8
+	JMP       channels
+
+channels_end:
+	MOVQ 72(AX), R8
+	ADDQ R8, CX
+	SHLQ $0x02, R8
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ 64(AX)
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func fireIntAddAVX512(c *fireIntCall)
+// Requires: AVX, AVX512F
+TEXT ·fireIntAddAVX512(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         48(AX), R10
+	VBROADCASTSS 88(AX), Z0
+	VBROADCASTSS 92(AX), Z1
+	VPXOR        X4, X4, X4
+	VPXOR        X5, X5, X5
+	VPCMPEQB     X6, X6, X6
+	VPABSB       X6, X6
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+
+row:
+	XORQ R8, R8
+
+vector:
+	MOVQ        80(AX), R9
+	SUBQ        R8, R9
+	CMPQ        R9, $+16
+	JLT         vector_end
+	VCVTDQ2PS   (BX)(R8*4), Z7
+	VMULPS      (SI)(R8*4), Z7, Z7
+	MOVQ        R8, R9
+	ADDQ        $+0, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Z7, Z7
+	VADDPS      (R10)(R8*4), Z7, Z7
+	VADDPS      Z0, Z7, Z7
+	VADDPS      (DX)(R8*4), Z7, Z7
+	VMAXPS      Z2, Z7, Z8
+	VMINPS      Z1, Z8, Z8
+	VCVTTPS2DQ  Z8, Z9
+	VCVTDQ2PS   Z9, Z8
+	VSUBPS      Z8, Z7, Z7
+	VFMADD231PS Z2, Z7, Z3
+	VMOVUPS     Z7, (DX)(R8*4)
+	VPMOVUSDB   Z9, X7
+	VMOVDQU     X7, (CX)(R8*1)
+	VPSADBW     X7, X2, X8
+	VPADDQ      X8, X4, X4
+	VPMINUB     X6, X7, X8
+	VPSADBW     X8, X2, X8
+	VPADDQ      X8, X5, X5
+	ADDQ        $+16, R8
+	JMP         vector
+
+vector_end:
+	MOVQ    72(AX), R8
+	ADDQ    R8, CX
+	SHLQ    $0x02, R8
+	ADDQ    R8, DX
+	ADDQ    R8, BX
+	ADDQ    R8, R10
+	DECQ    64(AX)
+	JNE     row
+	VMOVDQU X4, 96(AX)
+	VMOVDQU X5, 128(AX)
+	VMOVUPS Z3, 160(AX)
+	VZEROUPPER
+	RET
+
+// func intCurrentsAddAVX512(c *fireIntCall)
+// Requires: AVX, AVX512F
+TEXT ·intCurrentsAddAVX512(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 48(AX), R10
+
+row:
+	XORQ R8, R8
+
+channels:
+	MOVQ      80(AX), R9
+	SUBQ      R8, R9
+	CMPQ      R9, $+16
+	JLT       channels_end
+	VCVTDQ2PS (BX)(R8*4), Z0
+	VMULPS    (SI)(R8*4), Z0, Z0
+	MOVQ      R8, R9
+	ADDQ      $+0, R9
+	ANDQ      40(AX), R9
+	VADDPS    (DI)(R9*4), Z0, Z0
+	VADDPS    (R10)(R8*4), Z0, Z0
+	VMOVUPS   Z0, (DX)(R8*4)
+	ADDQ      $+16, R8
+	JMP       channels
+
+channels_end:
+	MOVQ 72(AX), R8
+	ADDQ R8, CX
+	SHLQ $0x02, R8
+	ADDQ R8, DX
+	ADDQ R8, BX
+	ADDQ R8, R10
+	DECQ 64(AX)
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func fireIntAddCountsAVX512(c *fireIntCall)
+// Requires: AVX, AVX512F
+TEXT ·fireIntAddCountsAVX512(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	MOVQ         48(AX), R10
+	MOVQ         56(AX), R11
+	VBROADCASTSS 88(AX), Z0
+	VBROADCASTSS 92(AX), Z1
+	VPXOR        X4, X4, X4
+	VPXOR        X5, X5, X5
+	VPCMPEQB     X6, X6, X6
+	VPABSB       X6, X6
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+
+row:
+	XORQ R8, R8
+
+vector:
+	MOVQ        80(AX), R9
+	SUBQ        R8, R9
+	CMPQ        R9, $+16
+	JLT         vector_end
+	VCVTDQ2PS   (BX)(R8*4), Z7
+	VMULPS      (SI)(R8*4), Z7, Z7
+	MOVQ        R8, R9
+	ADDQ        $+0, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Z7, Z7
+	VPMOVZXBD   (R10)(R8*1), Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      (R11)(R8*4), Z8, Z8
+	VADDPS      Z8, Z7, Z7
+	VADDPS      Z0, Z7, Z7
+	VADDPS      (DX)(R8*4), Z7, Z7
+	VMAXPS      Z2, Z7, Z8
+	VMINPS      Z1, Z8, Z8
+	VCVTTPS2DQ  Z8, Z9
+	VCVTDQ2PS   Z9, Z8
+	VSUBPS      Z8, Z7, Z7
+	VFMADD231PS Z2, Z7, Z3
+	VMOVUPS     Z7, (DX)(R8*4)
+	VPMOVUSDB   Z9, X7
+	VMOVDQU     X7, (CX)(R8*1)
+	VPSADBW     X7, X2, X8
+	VPADDQ      X8, X4, X4
+	VPMINUB     X6, X7, X8
+	VPSADBW     X8, X2, X8
+	VPADDQ      X8, X5, X5
+	ADDQ        $+16, R8
+	JMP         vector
+
+vector_end:
+	MOVQ    72(AX), R8
+	ADDQ    R8, CX
+	ADDQ    R8, R10
+	SHLQ    $0x02, R8
+	ADDQ    R8, DX
+	ADDQ    R8, BX
+	DECQ    64(AX)
+	JNE     row
+	VMOVDQU X4, 96(AX)
+	VMOVDQU X5, 128(AX)
+	VMOVUPS Z3, 160(AX)
+	VZEROUPPER
+	RET
+
+// func intCurrentsAddCountsAVX512(c *fireIntCall)
+// Requires: AVX, AVX512F
+TEXT ·intCurrentsAddCountsAVX512(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ (AX), CX
+	MOVQ 8(AX), DX
+	MOVQ 16(AX), BX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 48(AX), R10
+	MOVQ 56(AX), R11
+
+row:
+	XORQ R8, R8
+
+channels:
+	MOVQ      80(AX), R9
+	SUBQ      R8, R9
+	CMPQ      R9, $+16
+	JLT       channels_end
+	VCVTDQ2PS (BX)(R8*4), Z0
+	VMULPS    (SI)(R8*4), Z0, Z0
+	MOVQ      R8, R9
+	ADDQ      $+0, R9
+	ANDQ      40(AX), R9
+	VADDPS    (DI)(R9*4), Z0, Z0
+	VPMOVZXBD (R10)(R8*1), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    (R11)(R8*4), Z1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, (DX)(R8*4)
+	ADDQ      $+16, R8
+	JMP       channels
+
+channels_end:
+	MOVQ 72(AX), R8
+	ADDQ R8, CX
+	ADDQ R8, R10
+	SHLQ $0x02, R8
+	ADDQ R8, DX
+	ADDQ R8, BX
+	DECQ 64(AX)
+	JNE  row
+	VZEROUPPER
+	RET

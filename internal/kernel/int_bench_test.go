@@ -105,6 +105,7 @@ func BenchmarkFireInt(b *testing.B) {
 			})
 			b.ReportMetric(100*fires/convs, "%of-conv")
 			b.ReportMetric(fires/calls/float64(n)*1e9, "ns/neuron")
+			b.ReportMetric(convs/calls/float64(n)*1e9, "ns/conv")
 		})
 	}
 }

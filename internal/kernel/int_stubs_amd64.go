@@ -383,3 +383,63 @@ func intTileS16VNNIx32_7(c *intTileCall)
 //
 //go:noescape
 func intTileS16VNNIx32_8(c *intTileCall)
+
+// fireIntAVX2 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireIntAVX2(c *fireIntCall)
+
+// intCurrentsAVX2 sets v to the currents of n channels (of c) of every row.
+//
+//go:noescape
+func intCurrentsAVX2(c *fireIntCall)
+
+// fireIntAddAVX2 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireIntAddAVX2(c *fireIntCall)
+
+// intCurrentsAddAVX2 sets v to the currents of n channels (of c) of every row.
+//
+//go:noescape
+func intCurrentsAddAVX2(c *fireIntCall)
+
+// fireIntAddCountsAVX2 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireIntAddCountsAVX2(c *fireIntCall)
+
+// intCurrentsAddCountsAVX2 sets v to the currents of n channels (of c) of every row.
+//
+//go:noescape
+func intCurrentsAddCountsAVX2(c *fireIntCall)
+
+// fireIntAVX512 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireIntAVX512(c *fireIntCall)
+
+// intCurrentsAVX512 sets v to the currents of n channels (of c) of every row.
+//
+//go:noescape
+func intCurrentsAVX512(c *fireIntCall)
+
+// fireIntAddAVX512 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireIntAddAVX512(c *fireIntCall)
+
+// intCurrentsAddAVX512 sets v to the currents of n channels (of c) of every row.
+//
+//go:noescape
+func intCurrentsAddAVX512(c *fireIntCall)
+
+// fireIntAddCountsAVX512 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireIntAddCountsAVX512(c *fireIntCall)
+
+// intCurrentsAddCountsAVX512 sets v to the currents of n channels (of c) of every row.
+//
+//go:noescape
+func intCurrentsAddCountsAVX512(c *fireIntCall)

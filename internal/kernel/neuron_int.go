@@ -8,8 +8,8 @@ import "fmt"
 //
 // where the addend is Add[i], or float32(AddCounts[i])*AddScale[ch] of spikes
 // that a residual connection brings, or nothing. Every operation is rounded to
-// float32 by itself, in this order, on every instruction set. What is nil is
-// left out.
+// float32 by itself, in this order, on every instruction set. A nil Bias is
+// zeros.
 type IntCurrent struct {
 	Scale     []float32 // per channel, of weights and thresholds
 	Bias      []float32 // per channel, or nil
@@ -37,10 +37,11 @@ func (c *IntCurrent) check(fn string, n int) {
 
 // at is the specification.
 func (c *IntCurrent) at(i, ch int, sum int32) float32 {
-	current := float32(float32(sum) * c.Scale[ch])
+	var bias float32
 	if c.Bias != nil {
-		current += c.Bias[ch]
+		bias = c.Bias[ch]
 	}
+	current := float32(float32(sum)*c.Scale[ch]) + bias
 	if c.Add != nil {
 		current += c.Add[i]
 	} else if c.AddCounts != nil {

@@ -41,6 +41,7 @@ func generate(c *build.Context) {
 			tile(c, t, rows)
 		}
 	}
+	neurons(c)
 }
 
 // target is an instruction set, what it multiplies, and a number of weight

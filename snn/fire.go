@@ -103,22 +103,6 @@ const (
 	maxExpanded  = 1 << 19 // floats of counts spread out at a time
 )
 
-// Kernel says how the current of layer i is computed: "events" for a
-// convolution that skips zero counts, "dense" for one that does not, "none"
-// where it runs in a step of its own or there is none.
-func (n *Network) Kernel(i int) string {
-	f := n.plan.fires[i]
-	switch c := f.conv; {
-	case f.ints != nil:
-		return "dense"
-	case c == nil:
-		return "none"
-	case c.events != nil:
-		return "events"
-	}
-	return "dense"
-}
-
 func (s *fireStep) run(r *run) { s.fire(r, nil, s.initial) }
 
 // fire runs the neurons with an offset added to the current of every channel
@@ -144,7 +128,12 @@ func (s *fireStep) fire(r *run, offset, initial []float32) {
 		s.fireBatch(r, offset, initial)
 	}
 	r.countOperations(s.out)
-	if s.driven() {
+	if s.conv != nil {
+		use := &r.uses[s.layer]
+		use.Frames += int64(r.samples * r.span)
+		if s.conv.events != nil {
+			use.EventFrames += int64(r.samples * r.span)
+		}
 		r.countInputs(s)
 	}
 }

@@ -211,6 +211,7 @@ func (s *sweep) meanInput(d Driven, most int) (MeanInput, error) {
 // samples, in units of the activation; scale is that of its outputs.
 func (r *run) meanCurrents(dst []float32, l *intLayer, scale []float32, samples int) {
 	clear(dst)
+	l.choose(r)
 	frame := make([]float32, l.size)
 	for s := range samples {
 		mean := dst[s*l.size : (s+1)*l.size]

@@ -29,10 +29,11 @@ type intPart struct {
 	in     int // wire of counts
 	shape  kernel.ConvShape
 	filter *kernel.IntFilter
-	rows   bool      // frames are the columns of one image, see convShape
-	wide   bool      // the counts are floats on their wire and become 16-bit numbers
-	stuff  *stuffing // of a transposed convolution
-	bias   []float32 // its part of the layer's, nil for none
+	events *kernel.IntEventFilter // nil where they are of no use
+	rows   bool                   // frames are the columns of one image, see convShape
+	wide   bool                   // the counts are floats on their wire and become 16-bit numbers
+	stuff  *stuffing              // of a transposed convolution
+	bias   []float32              // its part of the layer's, nil for none
 }
 
 // quantisable says whether the node n has weights that are quantised: those of
@@ -93,8 +94,14 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 				bytes[i] = int8(v)
 			}
 			part.filter, err = kernel.NewIntFilter(part.shape, bytes, least, blocks[k].most)
+			if p.mayUseEvents(part) {
+				part.events = kernel.NewIntEventFilter(part.shape, bytes, 0, blocks[k].most)
+			}
 		} else {
 			part.filter, err = kernel.NewIntFilter(part.shape, q[k], least, blocks[k].most)
+			if p.mayUseEvents(part) {
+				part.events = kernel.NewIntEventFilter(part.shape, q[k], 0, blocks[k].most)
+			}
 		}
 		if err != nil {
 			panic("snn: quantised weights: " + err.Error()) // the steps were chosen for it
@@ -108,30 +115,115 @@ func (l *intLayer) alone(k int) *intLayer {
 	return &intLayer{parts: l.parts[k : k+1], step: l.step, bias: l.parts[k].bias, size: l.size}
 }
 
-// sums computes output rows lo..hi-1 of the given frames (a timestep of a sample
-// each, counted from the first of the run) in whole numbers [frame][row][...],
-// in the calling goroutine. Layers whose frames are columns have one row.
-func (l *intLayer) sums(r *run, first, frames, lo, hi int, acc []int32, sc *intScratch) {
+// A choice says which kernels integer layers use.
+type choice uint8
+
+const (
+	chooseFaster choice = iota
+	chooseDense
+	chooseEvents
+)
+
+// mayUseEvents says whether a product is large enough for the choice between
+// kernels to matter.
+func (p *plan) mayUseEvents(part *intPart) bool {
+	if part.wide || p.choice == chooseDense {
+		return false
+	}
+	s := part.shape
+	return p.choice == chooseEvents || (s.Cin >= 16 && s.Cout >= 16 && s.KH*s.KW*s.Cin >= 64)
+}
+
+// choose decides for every frame of the run which kernel computes each part: the
+// one that skips zero counts where few enough are not zero. It returns the
+// number of counts of the first part that are not zero, per frame, nil if it did
+// not count them.
+func (l *intLayer) choose(r *run) (live []int32) {
+	frames := r.samples * r.span
+	byEvents := grow(&r.scratch.byEvents, len(l.parts)*frames)
+	clear(byEvents)
 	for k := range l.parts {
 		part := &l.parts[k]
-		s := part.frames(frames)
-		if bytes, wide := part.input(r, first, frames, sc); wide != nil {
-			kernel.ConvIntRows(s, wide, part.filter, lo, hi, acc, k > 0, &sc.kernel)
-		} else {
-			kernel.ConvIntRows(s, bytes, part.filter, lo, hi, acc, k > 0, &sc.kernel)
+		if part.events == nil {
+			continue
+		}
+		size := r.net.plan.wires[part.in].size
+		share := kernel.IntCrossover(part.shape, part.filter, part.events)
+		if r.net.plan.choice == chooseEvents {
+			share = 2
+		}
+		if k == 0 {
+			live = grow(&r.scratch.live, frames)
+		}
+		for i := range frames {
+			_, n := kernel.CountSpikes(r.bytes[part.in][i*size : (i+1)*size])
+			byEvents[k*frames+i] = float64(n) < share*float64(size)
+			if k == 0 {
+				live[i] = int32(n)
+			}
+		}
+	}
+	return live
+}
+
+// run returns whether part k of frame i of the run is computed by events, and up
+// to which frame before end this is so.
+func (l *intLayer) alike(r *run, k, i, end int) (byEvents bool, j int) {
+	all := r.scratch.byEvents[k*r.samples*r.span:]
+	j = i + 1
+	for j < end && all[j] == all[i] {
+		j++
+	}
+	return all[i], j
+}
+
+// sums computes output rows lo..hi-1 of the given frames (a timestep of a sample
+// each, counted from the first of the run) in whole numbers [frame][row][...],
+// in the calling goroutine. Layers whose frames are columns have one row. choose
+// must have been called.
+func (l *intLayer) sums(r *run, first, frames, lo, hi int, acc []int32, sc *intScratch) {
+	unit := len(acc) / frames
+	for k := range l.parts {
+		part := &l.parts[k]
+		for i := first; i < first+frames; {
+			byEvents, j := l.alike(r, k, i, first+frames)
+			s, y := part.frames(j-i), acc[(i-first)*unit:(j-first)*unit]
+			bytes, wide := part.input(r, i, j-i, sc)
+			switch {
+			case wide != nil:
+				kernel.ConvIntRows(s, wide, part.filter, lo, hi, y, k > 0, &sc.kernel)
+			case byEvents:
+				kernel.ConvIntEventRows(s, bytes, part.events, lo, hi, y, k > 0, &sc.kernel)
+			default:
+				kernel.ConvIntRows(s, bytes, part.filter, lo, hi, y, k > 0, &sc.kernel)
+			}
+			i = j
 		}
 	}
 }
 
 // sharedSums is sums of all rows, by the workers of the run.
-func (l *intLayer) sharedSums(r *run, first, frames int, acc []int32, sc *intScratch) {
+func (l *intLayer) sharedSums(r *run, first, frames int, acc []int32) {
+	r.intScratch()
+	sc := &r.scratch.ints[0]
 	for k := range l.parts {
 		part := &l.parts[k]
-		s := part.frames(frames)
-		if bytes, wide := part.input(r, first, frames, sc); wide != nil {
-			kernel.ConvInt(r.pool, s, wide, part.filter, acc, k > 0)
-		} else {
-			kernel.ConvInt(r.pool, s, bytes, part.filter, acc, k > 0)
+		for i := first; i < first+frames; {
+			byEvents, j := l.alike(r, k, i, first+frames)
+			s, y := part.frames(j-i), acc[(i-first)*l.size:(j-first)*l.size]
+			bytes, wide := part.input(r, i, j-i, sc)
+			switch {
+			case wide != nil:
+				kernel.ConvInt(r.pool, s, wide, part.filter, y, k > 0)
+			case byEvents:
+				one, in := part.frames(1), len(bytes)/(j-i)
+				r.pool.ForWorker(j-i, func(worker, f int) {
+					kernel.ConvIntEventRows(one, bytes[f*in:(f+1)*in], part.events, 0, one.OutH(), y[f*l.size:(f+1)*l.size], k > 0, &r.scratch.ints[worker].kernel)
+				})
+			default:
+				kernel.ConvInt(r.pool, s, bytes, part.filter, y, k > 0)
+			}
+			i = j
 		}
 	}
 }

@@ -19,10 +19,12 @@ type intStep struct {
 
 func (s *intStep) run(r *run) {
 	frames := r.samples * r.span
+	s.layer.choose(r)
 	s.layer.evaluate(r, 0, frames, r.newFloats(s.out, frames*s.layer.size))
 }
 
-// evaluate writes the currents of some frames to out.
+// evaluate writes the currents of some frames to out; choose must have been
+// called.
 func (l *intLayer) evaluate(r *run, first, frames int, out []float32) {
 	sc := &r.intScratch()[0]
 	most := l.chunk(r, frames)
@@ -31,7 +33,7 @@ func (l *intLayer) evaluate(r *run, first, frames int, out []float32) {
 		k := min(most, frames-lo)
 		acc := grow(&sc.acc, k*l.size)
 		if r.pool.Workers() > 1 {
-			l.sharedSums(r, first+lo, k, acc, sc)
+			l.sharedSums(r, first+lo, k, acc)
 		} else {
 			l.sums(r, first+lo, k, 0, l.height(), acc, sc)
 		}
@@ -68,6 +70,20 @@ func (r *run) intScratch() []intScratch {
 
 // fireInts runs neurons that an integer layer drives.
 func (s *fireStep) fireInts(r *run, offset, initial []float32) {
+	live := s.ints.choose(r)
+	for i, n := range live {
+		r.layers[s.layer].Inputs[i/r.span] += int64(n)
+	}
+	if live == nil {
+		r.countInputs(s)
+	}
+	use := &r.uses[s.layer]
+	use.Frames += int64(r.samples * r.span)
+	for _, byEvents := range r.scratch.byEvents[:r.samples*r.span] {
+		if byEvents {
+			use.EventFrames++
+		}
+	}
 	if pixels := s.ints.pixels(); pixels >= intRowPixels && s.ints.height() > 1 {
 		s.fireIntRows(r, offset, initial)
 	} else {
@@ -86,7 +102,7 @@ func (s *fireStep) fireIntFrames(r *run, offset, initial []float32) {
 		k := min(most, total-lo)
 		acc := grow(&sc.acc, k*size)
 		if r.pool.Workers() > 1 {
-			l.sharedSums(r, lo, k, acc, sc)
+			l.sharedSums(r, lo, k, acc)
 		} else {
 			l.sums(r, lo, k, 0, l.height(), acc, sc)
 		}

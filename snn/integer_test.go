@@ -336,21 +336,27 @@ func TestIntegersAreTheSameBits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		events, err := build(g, cfg, chooseEvents)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var want *Result
 		for _, isa := range kernel.Available() {
 			if err := kernel.SetISA(isa.String()); err != nil {
 				t.Fatal(err)
 			}
 			for _, pool := range pools {
-				got, err := net.Run(context.Background(), pool, x, Options{Trace: true})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if want == nil {
-					want = got
-				}
-				if d := differs(got, want); d != "" {
-					t.Fatalf("%s, %d workers: %s", isa, pool.Workers(), d)
+				for kind, n := range map[string]*Network{"dense": net, "events": events} {
+					got, err := n.Run(context.Background(), pool, x, Options{Trace: true})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want == nil {
+						want = got
+					}
+					if d := differs(got, want); d != "" {
+						t.Fatalf("%s, %s, %d workers: %s", isa, kind, pool.Workers(), d)
+					}
 				}
 			}
 		}

@@ -54,14 +54,15 @@ type plan struct {
 	lasting []int   // analog wires that are read in every timestep or by the readout
 	weights Precision
 	signed  bool
+	choice  choice
 }
 
-func compile(g *graph.Graph, cfg *Config) (*plan, error) {
+func compile(g *graph.Graph, cfg *Config, c choice) (*plan, error) {
 	inputs := g.InputNodes()
 	if len(inputs) != 1 || len(g.Outputs) != 1 {
 		return nil, fmt.Errorf("%d inputs and %d outputs: a spiking network has one of each", len(inputs), len(g.Outputs))
 	}
-	p := &plan{index: make(map[*graph.Node]int, len(g.Nodes)), weights: cfg.Weights, signed: cfg.Signed}
+	p := &plan{index: make(map[*graph.Node]int, len(g.Nodes)), weights: cfg.Weights, signed: cfg.Signed, choice: c}
 	for i, n := range g.Nodes {
 		p.index[n] = i
 		p.wires = append(p.wires, &wire{node: n, size: n.Shape.Numel()})

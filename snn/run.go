@@ -27,6 +27,7 @@ type run struct {
 	kept    []float32 // if not nil, where a layer's currents are kept (Sweep)
 
 	elapsed []time.Duration // per step, over all groups of the run
+	uses    []KernelUse     // per layer, over all groups of the run
 
 	job      rowJob
 	rowBlock func(worker, block int) // fireRowBlock, made once
@@ -48,6 +49,8 @@ type scratch struct {
 	rows     []rowScratch // per worker
 	ints     []intScratch // per worker
 	tallies  []rowTally
+	byEvents []bool  // per part of an integer layer and frame
+	live     []int32 // counts of a frame that are not zero
 	sums     []uint32
 	cum, top []int32
 }
@@ -57,7 +60,7 @@ type rowScratch struct{ current, addend []float32 }
 func (n *Network) newRun() *run {
 	k := len(n.plan.wires)
 	r := &run{net: n, floats: make([][]float32, k), bytes: make([][]uint8, k), means: make([][]float32, k),
-		layers: make([]LayerCounts, len(n.plan.fires)), elapsed: make([]time.Duration, k)}
+		layers: make([]LayerCounts, len(n.plan.fires)), elapsed: make([]time.Duration, k), uses: make([]KernelUse, len(n.plan.fires))}
 	r.rowBlock = r.fireRowBlock
 	return r
 }

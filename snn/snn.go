@@ -61,7 +61,10 @@ type Network struct {
 // convert) and the neurons of cfg. It refuses, naming the node, what cannot be
 // represented exactly. The graph's parameters are copied where they are
 // scaled; cfg is copied.
-func New(g *graph.Graph, cfg *Config) (*Network, error) {
+func New(g *graph.Graph, cfg *Config) (*Network, error) { return build(g, cfg, chooseFaster) }
+
+// build is New with a choice of kernels, on which no result depends.
+func build(g *graph.Graph, cfg *Config, c choice) (*Network, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
@@ -71,7 +74,7 @@ func New(g *graph.Graph, cfg *Config) (*Network, error) {
 	}
 	given := cfg
 	cfg = given.running()
-	p, err := compile(g, cfg)
+	p, err := compile(g, cfg, c)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +108,8 @@ type Result struct {
 	// Times says where the time went, in graph order. What runs inside another
 	// step, such as a convolution in that of its neurons, has no entry.
 	Times []NodeTime
+	// Kernels says, per layer of neurons, how its current was computed.
+	Kernels []KernelUse
 }
 
 // A NodeTime is the time that the step of one node took, all timesteps and
@@ -117,20 +122,21 @@ type NodeTime struct {
 // collect ends the runs of the workers: it returns the first error in the order
 // of the groups, or else what they measured, and keeps their working memory for
 // the next run.
-func (n *Network) collect(runs []*run, errs []error) ([]NodeTime, error) {
+func (n *Network) collect(runs []*run, errs []error) ([]NodeTime, []KernelUse, error) {
 	for _, err := range errs {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	times := n.times(runs)
+	times, uses := n.times(runs), n.kernels(runs)
 	for _, r := range runs {
 		if r != nil {
 			clear(r.elapsed)
+			clear(r.uses)
 			n.idle.Put(r)
 		}
 	}
-	return times, nil
+	return times, uses, nil
 }
 
 // times adds up what the workers' runs measured.
@@ -199,7 +205,7 @@ func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor
 			r.trace(res, samples, g.lo)
 		}
 	})
-	if res.Times, err = n.collect(runs, errs); err != nil {
+	if res.Times, res.Kernels, err = n.collect(runs, errs); err != nil {
 		return nil, err
 	}
 	if i := res.Logits.FirstNonFinite(); i >= 0 {

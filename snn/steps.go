@@ -24,6 +24,8 @@ type StepResult struct {
 	Exit   []int          // per sample: how many timesteps it ran, 1..T
 	Layers []LayerCounts  // per layer of neurons, up to each sample's exit
 	Times  []NodeTime     // as in Result
+
+	Kernels []KernelUse // as in Result
 }
 
 // MeanExit returns the mean number of timesteps, 0 without samples.
@@ -100,7 +102,7 @@ func (n *Network) RunSteps(ctx context.Context, pool *parallel.Pool, x *tensor.T
 		errs[i] = runs[worker].stream(ctx, inner, groups[i], decide, res)
 	})
 	var err error
-	if res.Times, err = n.collect(runs, errs); err != nil {
+	if res.Times, res.Kernels, err = n.collect(runs, errs); err != nil {
 		return nil, err
 	}
 	return res, nil

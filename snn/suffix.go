@@ -126,7 +126,7 @@ func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
 		return nil, nil, fmt.Errorf("node %q (%s): %w", act.Name, act.Kind(), err)
 	}
 	cfg := given.running()
-	p := &plan{index: base.index, input: base.input, output: base.output, steps: make([]step, len(base.steps)), weights: base.weights, signed: base.signed}
+	p := &plan{index: base.index, input: base.input, output: base.output, steps: make([]step, len(base.steps)), weights: base.weights, signed: base.signed, choice: base.choice}
 	for _, w := range base.wires {
 		p.wires = append(p.wires, &wire{node: w.node, size: w.size})
 	}
@@ -265,6 +265,7 @@ func (rec *Recording) simulate(ctx context.Context, pool *parallel.Pool, n *Netw
 func (rec *Recording) newRun(n *Network) *run {
 	r := n.newRun()
 	r.layers = make([]LayerCounts, len(rec.net.plan.fires))
+	r.uses = make([]KernelUse, len(rec.net.plan.fires))
 	if s, ok := rec.idle.Get().(*spare); ok {
 		r.freeFloats, r.freeBytes, r.scratch = s.floats, s.bytes, s.scratch
 	}

@@ -1,0 +1,55 @@
+package snn
+
+// A KernelUse says how the current of a layer of neurons was computed in a run.
+type KernelUse struct {
+	Kernel string // see Network.Kernel
+	// Frames are the (sample, timestep) pairs that the layer's weights were
+	// applied to, EventFrames those of them in which a kernel did it that spends
+	// time on counts other than zero only, since there were few of these. (With
+	// float32 weights that is all or none.)
+	Frames, EventFrames int64
+}
+
+// Events returns the share of frames that were computed by events, 0..1.
+func (k KernelUse) Events() float64 {
+	if k.Frames == 0 {
+		return 0
+	}
+	return float64(k.EventFrames) / float64(k.Frames)
+}
+
+// Kernel says how the current of layer i is computed: with float32 weights
+// "events" for a convolution that skips zero counts and "dense" for one that does
+// not; "dense i8" or "dense i16" for one of integers, and "i8" or "i16" for one
+// that skips zero counts in those timesteps and samples in which that is faster
+// (Result.Kernels tells how many); "none" where the current comes from a step of
+// its own.
+func (n *Network) Kernel(i int) string {
+	f := n.plan.fires[i]
+	switch {
+	case f.ints != nil && f.ints.parts[0].events != nil:
+		return string(n.plan.weights)
+	case f.ints != nil:
+		return "dense " + string(n.plan.weights)
+	case f.conv == nil:
+		return "none"
+	case f.conv.events != nil:
+		return "events"
+	}
+	return "dense"
+}
+
+// kernels adds up what the workers' runs counted.
+func (n *Network) kernels(runs []*run) []KernelUse {
+	list := make([]KernelUse, len(n.plan.fires))
+	for i := range list {
+		list[i].Kernel = n.Kernel(i)
+		for _, r := range runs {
+			if r != nil {
+				list[i].Frames += r.uses[i].Frames
+				list[i].EventFrames += r.uses[i].EventFrames
+			}
+		}
+	}
+	return list
+}

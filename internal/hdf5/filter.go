@@ -10,9 +10,9 @@ import (
 )
 
 // A Filter undoes one filter: it turns the stored bytes src into exactly size
-// bytes, or into at most size bytes where the size is not known (0). params are
-// the filter's parameters from the file. It must not keep or change src, which
-// is untrusted, nor allocate more than a small multiple of size.
+// bytes. params are the filter's parameters from the file. It must not change
+// src, which is untrusted, and must not allocate size bytes before it has seen
+// that src can fill them.
 type Filter func(src []byte, size int, params []uint32) ([]byte, error)
 
 // Numbers of the filters known here.
@@ -138,7 +138,13 @@ func (f *File) unfilter(b []byte, specs []filterSpec, mask uint32, size int) ([]
 				want = 0 // an earlier compression: not known
 			}
 		}
-		if want == 0 {
+		switch {
+		case want > 0:
+		case s.id == filterFletcher && len(b) >= 4: // of what was compressed
+			want = len(b) - 4
+		case s.id == filterShuffle:
+			want = len(b)
+		default:
 			return nil, f.unsupported("%s behind another compression", s)
 		}
 		out, err := fn(b, want, s.params)

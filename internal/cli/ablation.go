@@ -77,7 +77,8 @@ func ablations(seed uint64) []job.Setting {
 
 func ablationCommand(a *app) *cobra.Command {
 	var data sampleFlags
-	var model, points, out string
+	var net networkFlags
+	var points, out string
 	cmd := &cobra.Command{
 		Use:   "ablation --model FILE --dataset NAME",
 		Short: "what each part of the conversion gives, in one table",
@@ -97,7 +98,7 @@ more of the hardware.`,
 	}
 	f := cmd.Flags()
 	data.register(f)
-	f.StringVar(&model, "model", "", "the ANN, a checkpoint `FILE`")
+	net.registerModel(f, "the ANN, a `FILE` of AdaFire, ONNX or PyTorch")
 	textVar(f, &points, "points", "1x4,2x1,2x4,4x1,4x4", "a list of TxM such as 1x4,2x1", func(text string) error {
 		_, err := parsePoints(text)
 		return err
@@ -120,13 +121,11 @@ more of the hardware.`,
 		if err != nil {
 			return err
 		}
-		g, _, err := loadANN(model)
+		g, _, err := net.openANN(s)
 		if err != nil {
 			return err
 		}
-		if _, err := s.AddInput(model); err != nil {
-			return err
-		}
+		model := net.path
 		if err := checkFits(model, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
 			return err
 		}

@@ -3,14 +3,16 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
+	"github.com/adafire/adafire/checkpoint"
 	"github.com/adafire/adafire/convert"
+	"github.com/adafire/adafire/dataset"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/job"
-	"github.com/adafire/adafire/internal/npy"
+	"github.com/adafire/adafire/internal/random"
 	"github.com/adafire/adafire/tensor"
 	"github.com/spf13/cobra"
 )
@@ -18,16 +20,19 @@ import (
 func convertCommand(a *app) *cobra.Command {
 	var data sampleFlags
 	var conv convertFlags
-	var model, samples, out string
+	var net networkFlags
+	var samples, out string
 	cmd := &cobra.Command{
 		Use:   "convert --model FILE --out FILE (--dataset NAME | --calib-data X.npy)",
 		Short: "convert a trained ANN to a spiking network",
 		Long: `Folds batch norms, finds the thresholds of the neurons on calibration samples,
 calibrates, and writes the spiking network for T timesteps.
 
-Calibration samples come from the training split of a data set, or from an .npy
-file of samples [N, H, W, C] that are preprocessed as the network wants them.
-A few hundred are enough; they should look like what the network will see.`,
+Calibration samples come from the training split of a data set, from an .npy
+file of samples [N, H, W, C] or [N, C, H, W], preprocessed as the network wants
+them, or from a folder of photographs, of which --calib-samples random crops are
+taken. A few hundred are enough; they should look like what the network will
+see.`,
 		Example: `  adafire convert --model runs/digits-vgg-small/ann.safetensors --dataset digits --T 4 --out snn.safetensors
   adafire convert --model ann.safetensors --calib-data x.npy --T 8 --maxspike 2 --out snn.safetensors`,
 		Args: positional(0, 0, ""),
@@ -35,8 +40,8 @@ A few hundred are enough; they should look like what the network will see.`,
 	f := cmd.Flags()
 	data.register(f)
 	conv.register(f, []int{8})
-	f.StringVar(&model, "model", "", "the ANN, a checkpoint `FILE`")
-	f.StringVar(&samples, "calib-data", "", "calibration samples in `FILE.npy`")
+	net.registerModel(f, "the ANN, a `FILE` of AdaFire, ONNX or PyTorch")
+	f.StringVar(&samples, "calib-data", "", "calibration samples in `FILE.npy`, or a folder of images")
 	f.StringVar(&out, "out", "", "`FILE` for the spiking network")
 	cmd.RunE = a.run(func(s *session, _ []string) error {
 		for _, flag := range []string{"model", "out"} {
@@ -60,15 +65,11 @@ A few hundred are enough; they should look like what the network will see.`,
 		if err := s.CheckTarget(out); err != nil {
 			return err
 		}
-		g, m, err := loadANN(model)
+		g, m, err := net.openANN(s)
 		if err != nil {
 			return err
 		}
-		in, err := s.AddInput(model)
-		if err != nil {
-			return err
-		}
-		calib, held, err := s.calibration(data, samples, g, set, model)
+		calib, held, err := s.calibration(data, samples, g, set, m)
 		if err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ A few hundred are enough; they should look like what the network will see.`,
 			return err
 		}
 		source := m.Provenance
-		source.Version, source.Source, source.SourceSHA256 = moduleVersion(), filepath.Base(model), in.SHA256
+		source.Version, source.Source, source.SourceSHA256 = moduleVersion(), filepath.Base(net.path), s.inputs[0].SHA256
 		source.Time = time.Now().UTC().Format(time.RFC3339)
 		if err := job.SaveSNN(out, res, source, s.Force); err != nil {
 			return err
@@ -98,16 +99,20 @@ A few hundred are enough; they should look like what the network will see.`,
 }
 
 // calibration returns the samples to convert with, and those for early exits.
-func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, set job.Setting, model string) (calib, held job.Samples, err error) {
-	if file != "" {
-		calib.X, err = s.readCalibration(file, g.InputNodes()[0].Shape, model)
+func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, set job.Setting, m *checkpoint.Model) (calib, held job.Samples, err error) {
+	shape := g.InputNodes()[0].Shape
+	if info, statErr := os.Stat(file); file != "" && statErr == nil && info.IsDir() {
+		calib.X, err = s.crops(file, shape, set.Samples(), m.Provenance)
+		return calib, held, err
+	} else if file != "" {
+		calib.X, err = readSamples(s, file, shape)
 		return calib, held, err
 	}
 	d, err := data.open(s, defaultHoldOut)
 	if err != nil {
 		return calib, held, err
 	}
-	if err := checkFits(model, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
+	if err := checkFits("the network", shape, g.Outputs[0].Shape.Numel(), d); err != nil {
 		return calib, held, err
 	}
 	augment := job.Recipe(d.Name, "", d.Test.Info(), s.Seed).AugmentFor(set.Config.Profile)
@@ -118,23 +123,30 @@ func (s *session) calibration(data sampleFlags, file string, g *graph.Graph, set
 	return calib, held, err
 }
 
-// readCalibration reads samples [N, shape] from an .npy file.
-func (s *session) readCalibration(file string, want graph.Shape, model string) (*tensor.Tensor, error) {
-	a, err := npy.ReadFile(file)
+// crops returns n random crops of the photographs in a folder, in turn.
+func (s *session) crops(dir string, shape graph.Shape, n int, p checkpoint.Provenance) (*tensor.Tensor, error) {
+	paths, err := dataset.FindImages([]string{dir})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.AddInput(file); err != nil {
-		return nil, err
-	}
-	if len(a.Shape) == 0 || !slices.Equal(a.Shape[1:], []int(want)) {
-		return nil, fmt.Errorf("%s: array of shape %v, want [N %v] for the network in %s", file, a.Shape, want, model)
-	}
-	v, err := a.Float32()
+	images, err := dataset.NewImages(paths, shape, p.Mean, p.Std)
 	if err != nil {
 		return nil, err
 	}
-	return tensor.FromSlice(v, a.Shape...)
+	x := tensor.New(append([]int{n}, shape...)...)
+	s.Progress().Start("crops", int64(n), "samples")
+	defer s.Progress().Done()
+	for i := range n {
+		if err := s.Ctx.Err(); err != nil {
+			return nil, err
+		}
+		rng := random.New(s.Seed, fmt.Sprintf("crop %d", i))
+		if err := images.Crop(i%images.Len(), rng, x.Data[i*images.Size():(i+1)*images.Size()]); err != nil {
+			return nil, err
+		}
+		s.Progress().Set(int64(i + 1))
+	}
+	return x, nil
 }
 
 // A conversion is the machine-readable result of convert.

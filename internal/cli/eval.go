@@ -14,7 +14,8 @@ import (
 func evalCommand(a *app) *cobra.Command {
 	var data sampleFlags
 	var timesteps, limits []int
-	var model, energyName string
+	var net networkFlags
+	var energyName string
 	cmd := &cobra.Command{
 		Use:   "eval --model FILE --dataset NAME",
 		Short: "measure an ANN or a spiking network on a data set",
@@ -31,7 +32,7 @@ converted for 2: use run to compare conversions.`,
 	}
 	f := cmd.Flags()
 	data.register(f)
-	f.StringVar(&model, "model", "", "the network, a checkpoint `FILE`")
+	net.registerModel(f, "the network, a `FILE` of AdaFire, ONNX or PyTorch")
 	intListVar(f, &timesteps, "timesteps", nil, 1, snn.MaxTimesteps, "timesteps T, one or a list (default: the network's own)")
 	intListVar(f, &limits, "maxspike", nil, 1, snn.MaxBurst, "burst limits for all layers, one or a list (default: the network's own)")
 	energyVar(f, &energyName)
@@ -47,13 +48,11 @@ converted for 2: use run to compare conversions.`,
 		if err != nil {
 			return err
 		}
-		m, err := checkpoint.LoadModel(model)
+		m, err := net.open(s)
 		if err != nil {
 			return err
 		}
-		if _, err := s.AddInput(model); err != nil {
-			return err
-		}
+		model := net.path
 		if len(m.Graph.InputNodes()) != 1 || len(m.Graph.Outputs) != 1 {
 			return fmt.Errorf("%s: the network has %d inputs and %d outputs, want one of each", model, len(m.Graph.InputNodes()), len(m.Graph.Outputs))
 		}

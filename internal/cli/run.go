@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/adafire/adafire/checkpoint"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/atomicfile"
 	"github.com/adafire/adafire/internal/job"
@@ -26,7 +25,8 @@ func runCommand(a *app) *cobra.Command {
 	var data sampleFlags
 	var train trainFlags
 	var conv convertFlags
-	var out, model string
+	var net networkFlags
+	var out string
 	cmd := &cobra.Command{
 		Use:   "run --dataset NAME [--T LIST]",
 		Short: "train or load an ANN, convert it, measure it, report",
@@ -48,9 +48,9 @@ config.yaml, with which "adafire run --config" repeats the run bit for bit.`,
 	train.register(cmd.Flags())
 	conv.register(cmd.Flags(), nil)
 	cmd.Flags().StringVar(&out, "out", "", "`DIR` for the results (default runs/<dataset>-<arch>)")
-	cmd.Flags().StringVar(&model, "model", "", "start from the ANN in `FILE` instead of training")
+	net.registerModel(cmd.Flags(), "start from the ANN in `FILE`, of AdaFire, ONNX or PyTorch, instead of training")
 	cmd.RunE = a.run(func(s *session, _ []string) error {
-		if model != "" && train.resume {
+		if net.path != "" && train.resume {
 			return s.Usagef("--resume goes on with a training, --model needs none: give one of them")
 		}
 		energy, err := snn.FindEnergyProfile(conv.energy)
@@ -86,13 +86,13 @@ config.yaml, with which "adafire run --config" repeats the run bit for bit.`,
 		if err := s.outFolder(dir, files...); err != nil {
 			return err
 		}
-		g, trained, err := s.network(d, o, dir, model, train)
+		g, trained, err := s.network(d, o, dir, net, train)
 		if err != nil {
 			return err
 		}
 		arch := o.Model.Arch
-		if model != "" && !s.Changed("arch") {
-			arch = filepath.Base(model)
+		if net.path != "" && !s.Changed("arch") {
+			arch = filepath.Base(net.path)
 		}
 		b := job.NewBench(d, g, arch, s.Pool, energy, s.Progress())
 		b.Limit, b.Augment = data.limit, o.Augment
@@ -111,48 +111,33 @@ func snnFile(timesteps int) string { return fmt.Sprintf("snn-T%d.safetensors", t
 
 // network returns the ANN of a run: from --model, from the run's folder, or
 // trained there.
-func (s *session) network(d *job.Data, o job.TrainOptions, dir, model string, train trainFlags) (*graph.Graph, *job.Trained, error) {
-	path := model
-	if path == "" {
-		path = filepath.Join(dir, job.ANNFile)
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || train.resume {
+func (s *session) network(d *job.Data, o job.TrainOptions, dir string, net networkFlags, train trainFlags) (*graph.Graph, *job.Trained, error) {
+	own := net.path == ""
+	if own {
+		net.path = filepath.Join(dir, job.ANNFile)
+		if _, err := os.Stat(net.path); errors.Is(err, fs.ErrNotExist) || train.resume {
 			t, err := s.train(d, o, dir, train.resume)
 			if err != nil {
 				return nil, nil, err
 			}
 			return t.Graph, t, nil
 		}
-		s.Logf("using the network in %s", path)
+		s.Logf("using the network in %s", net.path)
 	}
-	g, _, err := loadANN(path)
+	if s.Changed("arch") && !own {
+		net.options.Arch = train.arch
+	}
+	g, _, err := net.openANN(s)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := s.AddInput(path); err != nil {
+	if err := checkFits(net.path, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
 		return nil, nil, err
 	}
-	if err := checkFits(path, g.InputNodes()[0].Shape, g.Outputs[0].Shape.Numel(), d); err != nil {
-		return nil, nil, err
-	}
-	if model == "" && s.Changed("arch") && !sameNetwork(g, o.Model) {
-		return nil, nil, fmt.Errorf("%s: holds another network than --arch %s makes: choose another --out, or remove it to train again", path, train.arch)
+	if own && s.Changed("arch") && !sameNetwork(g, o.Model) {
+		return nil, nil, fmt.Errorf("%s: holds another network than --arch %s makes: choose another --out, or remove it to train again", net.path, train.arch)
 	}
 	return g, nil, nil
-}
-
-// loadANN reads the ANN of a checkpoint, of a training too.
-func loadANN(path string) (*graph.Graph, *checkpoint.Model, error) {
-	m, err := checkpoint.LoadModel(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if m.Kind != checkpoint.KindANN && m.Kind != checkpoint.KindTrain {
-		return nil, nil, fmt.Errorf("%s: holds a network of kind %q, want an ANN", path, m.Kind)
-	}
-	if len(m.Graph.InputNodes()) != 1 || len(m.Graph.Outputs) != 1 {
-		return nil, nil, fmt.Errorf("%s: the network has %d inputs and %d outputs, want one of each", path, len(m.Graph.InputNodes()), len(m.Graph.Outputs))
-	}
-	return m.Graph, m, nil
 }
 
 // sameNetwork compares structures.

@@ -1,4 +1,6 @@
 package codec
 
+import "slices"
+
 // containerFormats keep events in arrays of some container.
-var containerFormats = numpyFormats
+var containerFormats = slices.Concat(numpyFormats, matFormats, hdf5Formats)

@@ -11,6 +11,8 @@ const (
 	// their weights under one kernel row stay in the first cache.
 	intEventCols   = 64
 	intEventInputs = 128
+	// intGroup is how many counts are listed at a time.
+	intGroup = 8
 )
 
 // IntEventFilter holds the weights of an integer convolution that spends time
@@ -60,6 +62,10 @@ func NewIntEventFilter[W IntWeight](s ConvShape, w []W, minCount, maxCount int) 
 	f := &IntEventFilter{shape: s, bits: bits, lo: minCount, hi: maxCount, signed: minCount < 0,
 		cols: (s.Cout + intEventCols - 1) / intEventCols, blocks: (s.Cin + intEventInputs - 1) / intEventInputs}
 	f.cin = (s.Cin + f.blocks - 1) / f.blocks
+	if s.Cin%intGroup == 0 {
+		f.cin = (f.cin + intGroup - 1) &^ (intGroup - 1)
+		f.blocks = (s.Cin + f.cin - 1) / f.cin
+	}
 	f.limit = 1 << 30
 	if per := largest * max(maxCount, -minCount); per > 0 {
 		f.limit = max(2, 32767/per) &^ 1
@@ -99,7 +105,7 @@ func packIntEvents[W IntWeight, P int8 | int16](f *IntEventFilter, w []W, conver
 									if sign == 1 {
 										p = -p
 									}
-									out[pos+intEventLane(j)] = p
+									out[pos+f.lane(j)] = p
 								}
 							}
 							pos += intEventCols
@@ -112,14 +118,27 @@ func packIntEvents[W IntWeight, P int8 | int16](f *IntEventFilter, w []W, conver
 	return out
 }
 
-// intEventLane is where a row of weights holds output channel j.
-func intEventLane(j int) int { return j }
+// lane is where a row of weights holds output channel j: so that interleaving
+// two rows, which works on the halves of a vector, leaves the sums in order.
+// The inverse is the same.
+func (f *IntEventFilter) lane(j int) int { return intEventLane(f.bits, j) }
+
+func intEventLane(bits, j int) int {
+	quarter := 64 / bits // channels in a quarter of a vector of 32 bytes
+	switch j / quarter % 4 {
+	case 1:
+		return j + quarter
+	case 2:
+		return j - quarter
+	}
+	return j
+}
 
 // intEventScratch is the events of a band of input rows: for each row, block of
 // channels and pixel a stretch of entries.
 type intEventScratch struct {
 	start []int32 // [rows][blocks][W+1]
-	row   []int32 // of an entry: pixel*cin+channel, and where its sign's weights begin
+	row   []int32 // of an entry: (pixel*cin+channel)*64, and where its sign's weights begin
 	count []uint8 // of an entry: its magnitude
 	sums  []int32 // of a row of outputs and 64 channels
 }
@@ -214,7 +233,10 @@ func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, 
 	sc.start = grow(sc.start, (end-first)*perRow)
 	most := (end - first) * s.W * s.Cin
 	sc.row, sc.count = grow(sc.row, most+16), grow(sc.count, most+16)
-	negative := int32(f.rowWeights())
+	negative := int32(f.rowWeights() * intEventCols)
+	c := intCompressCall{step: s.Cin, baseStep: f.cin * intEventCols, negative: int(negative)}
+	var zero C
+	signed := zero-1 < 0
 	n := 0
 	for iy := first; iy < end; iy++ {
 		row := x[iy*s.W*s.Cin:][:s.W*s.Cin]
@@ -222,22 +244,48 @@ func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, 
 			start := sc.start[(iy-first)*perRow+b*(s.W+1):][:s.W+1]
 			c0 := b * f.cin
 			c1 := min(c0+f.cin, s.Cin)
+			if (c1-c0)%intGroup == 0 {
+				c.x, c.start, c.row, c.count = unsafe.Pointer(&row[c0]), &start[0], &sc.row[0], &sc.count[0]
+				c.pixels, c.groups, c.n = s.W, (c1-c0)/intGroup, n
+				if intCompress(signed, &c) {
+					n = c.n
+					continue
+				}
+			}
 			for ix := range s.W {
 				start[ix] = int32(n)
-				n += compressPixel(sc.row[n:], sc.count[n:], row[ix*s.Cin+c0:ix*s.Cin+c1], int32(ix*f.cin), negative)
+				n += compressPixel(sc.row[n:], sc.count[n:], row[ix*s.Cin+c0:ix*s.Cin+c1], int32(ix*f.cin*intEventCols), negative)
 			}
 			start[s.W] = int32(n)
 		}
 	}
 }
 
-// compressPixel lists the non-zero counts of x: base plus the index, plus
+// intCompressCall is what the kernel that lists events reads: pixels of
+// groups*8 counts, step bytes apart. The entries go to row[n:] and count[n:],
+// the number before each pixel and that behind the last to start; n is updated.
+// Up to 8 entries behind the last are overwritten. Like compressPixel, whose
+// base grows by baseStep per pixel.
+type intCompressCall struct {
+	x        unsafe.Pointer
+	start    *int32
+	row      *int32
+	count    *uint8
+	pixels   int
+	step     int
+	groups   int
+	n        int
+	baseStep int
+	negative int
+}
+
+// compressPixel lists the non-zero counts of x: base plus 64 times the index, plus
 // negative for a count below 0, and the magnitude. It returns their number.
 func compressPixel[C uint8 | int8](row []int32, count []uint8, x []C, base, negative int32) int {
 	n := 0
 	for i, v := range x {
 		if v != 0 {
-			r, m := base+int32(i), int(v)
+			r, m := base+int32(i*intEventCols), int(v)
 			if m < 0 {
 				r, m = r+negative, -m
 			}
@@ -251,7 +299,7 @@ func compressPixel[C uint8 | int8](row []int32, count []uint8, x []C, base, nega
 // intEventCall is what the event kernel reads: one row of output pixels, one
 // kernel row, 64 output channels. For output pixel ow it computes
 //
-//	y[ow*ldy/4+j] += Σ count[e]*w[row[e]-first*cin][j]
+//	y[ow*ldy/4+j] += Σ count[e]*w[row[e]-first*cin*64+j]
 //
 // over the entries e of the input pixels first..first+kw-1 that lie in 0..width-1,
 // first = ow*stride-pad, j < 64.
@@ -280,19 +328,16 @@ func intEventPortable(bits int, c *intEventCall) {
 		y := unsafe.Slice((*int32)(unsafe.Add(unsafe.Pointer(c.y), ow*c.ldy)), intEventCols)
 		for e := int(start[lo]); e < int(start[hi]); e++ {
 			k := int32(*at(c.count, e))
-			w := (int(*at(c.row, e)) - first*c.cin) * intEventCols
+			w := int(*at(c.row, e)) - first*c.cin*intEventCols
 			if bits == 8 {
 				for j, v := range unsafe.Slice((*int8)(unsafe.Add(c.w, w)), intEventCols) {
-					y[intEventChannel(j)] += k * int32(v)
+					y[intEventLane(bits, j)] += k * int32(v)
 				}
 			} else {
 				for j, v := range unsafe.Slice((*int16)(unsafe.Add(c.w, 2*w)), intEventCols) {
-					y[intEventChannel(j)] += k * int32(v)
+					y[intEventLane(bits, j)] += k * int32(v)
 				}
 			}
 		}
 	}
 }
-
-// intEventChannel is the inverse of intEventLane.
-func intEventChannel(lane int) int { return lane }

@@ -13,3 +13,5 @@ func fireIntVec([]uint8, []float32, []int32, *IntCurrent, float32, uint8) (done 
 }
 
 func intEventRow(bits int, c *intEventCall) { intEventPortable(bits, c) }
+
+func intCompress(bool, *intCompressCall) bool { return false }

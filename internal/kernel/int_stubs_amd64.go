@@ -443,3 +443,23 @@ func fireIntAddCountsAVX512(c *fireIntCall)
 //
 //go:noescape
 func intCurrentsAddCountsAVX512(c *fireIntCall)
+
+// intEventRow8AVX2 is intEventPortable for weights of 8 bits.
+//
+//go:noescape
+func intEventRow8AVX2(c *intEventCall)
+
+// intEventRow16AVX2 is intEventPortable for weights of 16 bits.
+//
+//go:noescape
+func intEventRow16AVX2(c *intEventCall)
+
+// intCompressU8AVX2 lists the non-zero counts of a row of pixels, see intCompressCall.
+//
+//go:noescape
+func intCompressU8AVX2(c *intCompressCall)
+
+// intCompressS8AVX2 lists the non-zero counts of a row of pixels, see intCompressCall.
+//
+//go:noescape
+func intCompressS8AVX2(c *intCompressCall)

@@ -42,6 +42,7 @@ func generate(c *build.Context) {
 		}
 	}
 	neurons(c)
+	events(c)
 }
 
 // target is an instruction set, what it multiplies, and a number of weight

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// Offsets of the fields of intEventCall in the kernel package.
+const (
+	eventStart  = 0
+	eventRow    = 8
+	eventCount  = 16
+	eventW      = 24
+	eventY      = 32
+	eventLDY    = 40
+	eventN      = 48
+	eventLimit  = 56
+	eventWidth  = 64
+	eventKW     = 72
+	eventStride = 80
+	eventPad    = 88
+	eventCin    = 96
+)
+
+// eventCols is the number of output channels of the event kernels.
+const eventCols = 64
+
+func events(c *build.Context) {
+	eventRowKernel(c, false)
+	eventRowKernel(c, true)
+	compress(c, false)
+	compress(c, true)
+}
+
+// eventRowKernel adds the events under one kernel row to a row of output
+// pixels. Events come in pairs: their rows of weights are interleaved, so that
+// one multiplication by the pair of counts adds up both. Weights of bytes have
+// sums of 16 bits, which go to y after limit events; those of 16 bits have sums
+// of 32 bits.
+func eventRowKernel(c *build.Context, wide bool) {
+	name, doc := "intEventRow8AVX2", "is intEventPortable for weights of 8 bits."
+	scale, acc := uint8(1), make([]reg.VecVirtual, 4)
+	if wide {
+		name, doc = "intEventRow16AVX2", "is intEventPortable for weights of 16 bits."
+		scale, acc = 2, make([]reg.VecVirtual, 8)
+	}
+	call := function(c, name, "intEventCall", doc)
+	for i := range acc {
+		acc[i] = c.YMM()
+	}
+	zero := c.YMM()
+	c.VPXOR(zero, zero, zero)
+	rows, counts, y := load(c, call, eventRow), load(c, call, eventCount), load(c, call, eventY)
+	// The first pixel under the kernel row, and where its weights would begin
+	// if entries counted from it.
+	first, w := load(c, call, eventPad), c.GP64()
+	c.MOVQ(first, w)
+	c.IMULQ(field(call, eventCin), w)
+	c.SHLQ(Imm(6), w)
+	if wide {
+		c.SHLQ(Imm(1), w)
+	}
+	c.ADDQ(field(call, eventW), w)
+	c.NEGQ(first)
+	e, end, stop, tmp, a, b := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
+
+	c.Label("pixel")
+	c.XORQ(tmp, tmp)
+	width := a
+	c.MOVQ(field(call, eventWidth), width)
+	clamp := func(x reg.GPVirtual) {
+		c.TESTQ(x, x)
+		c.CMOVQLT(tmp, x)
+		c.CMPQ(x, width)
+		c.CMOVQGT(width, x)
+	}
+	c.MOVQ(first, e)
+	clamp(e)
+	c.MOVQ(field(call, eventKW), end)
+	c.ADDQ(first, end)
+	clamp(end)
+	c.MOVQ(field(call, eventStart), tmp)
+	c.MOVLQSX(Mem{Base: tmp, Index: e, Scale: 4}, e)
+	c.MOVLQSX(Mem{Base: tmp, Index: end, Scale: 4}, end)
+	c.CMPQ(e, end)
+	c.JGE(LabelRef("next"))
+
+	c.Label("chunk")
+	for _, s := range acc {
+		c.VPXOR(s, s, s)
+	}
+	c.MOVQ(field(call, eventLimit), stop)
+	c.ADDQ(e, stop)
+	c.CMPQ(end, stop)
+	c.CMOVQLT(end, stop)
+	c.DECQ(stop)
+	c.CMPQ(e, stop)
+	c.JGE(LabelRef("odd"))
+
+	// products adds the counts in both times two rows of weights; without b the
+	// second row is zeros.
+	at := func(p reg.GPVirtual, i int) Mem { return Mem{Base: w, Index: p, Scale: scale, Disp: 32 * i} }
+	products := func(both reg.VecVirtual, two bool) {
+		for i := range len(acc) / 2 {
+			ra, rb, low := c.YMM(), zero, c.YMM()
+			c.VMOVDQU(at(a, i), ra)
+			if two {
+				rb = c.YMM()
+				c.VMOVDQU(at(b, i), rb)
+			}
+			if wide {
+				c.VPUNPCKLWD(rb, ra, low)
+				c.VPUNPCKHWD(rb, ra, ra)
+				c.VPMADDWD(low, both, low)
+				c.VPMADDWD(ra, both, ra)
+				c.VPADDD(low, acc[2*i], acc[2*i])
+				c.VPADDD(ra, acc[2*i+1], acc[2*i+1])
+				continue
+			}
+			c.VPUNPCKLBW(rb, ra, low)
+			c.VPUNPCKHBW(rb, ra, ra)
+			c.VPMADDUBSW(low, both, low)
+			c.VPMADDUBSW(ra, both, ra)
+			c.VPADDW(low, acc[2*i], acc[2*i])
+			c.VPADDW(ra, acc[2*i+1], acc[2*i+1])
+		}
+	}
+	c.Label("pair")
+	both := c.YMM()
+	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
+	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4, Disp: 4}, b)
+	c.VPBROADCASTW(Mem{Base: counts, Index: e, Scale: 1}, both)
+	if wide {
+		c.VPMOVZXBW(both.AsX(), both)
+	}
+	products(both, true)
+	c.ADDQ(Imm(2), e)
+	c.CMPQ(e, stop)
+	c.JLT(LabelRef("pair"))
+	c.Label("odd")
+	c.JNE(LabelRef("flush"))
+	one := c.YMM()
+	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
+	c.MOVBQZX(Mem{Base: counts, Index: e, Scale: 1}, b)
+	c.VMOVD(b.As32(), one.AsX())
+	if wide {
+		c.VPBROADCASTD(one.AsX(), one)
+	} else {
+		c.VPBROADCASTW(one.AsX(), one)
+	}
+	products(one, false)
+	c.INCQ(e)
+
+	c.Label("flush")
+	for i, s := range acc {
+		if wide {
+			c.VPADDD(Mem{Base: y, Disp: 32 * i}, s, s)
+			c.VMOVDQU(s, Mem{Base: y, Disp: 32 * i})
+			continue
+		}
+		half, low := c.XMM(), c.YMM()
+		c.VEXTRACTI128(Imm(1), s, half)
+		c.VPMOVSXWD(s.AsX(), low)
+		c.VPMOVSXWD(half, s)
+		c.VPADDD(Mem{Base: y, Disp: 64 * i}, low, low)
+		c.VPADDD(Mem{Base: y, Disp: 64*i + 32}, s, s)
+		c.VMOVDQU(low, Mem{Base: y, Disp: 64 * i})
+		c.VMOVDQU(s, Mem{Base: y, Disp: 64*i + 32})
+	}
+	c.CMPQ(e, end)
+	c.JLT(LabelRef("chunk"))
+
+	c.Label("next")
+	c.ADDQ(field(call, eventLDY), y)
+	c.MOVQ(field(call, eventStride), tmp)
+	c.ADDQ(tmp, first)
+	c.IMULQ(field(call, eventCin), tmp)
+	c.SHLQ(Imm(6), tmp)
+	if wide {
+		c.SHLQ(Imm(1), tmp)
+	}
+	c.SUBQ(tmp, w)
+	c.DECQ(field(call, eventN))
+	c.JNE(LabelRef("pixel"))
+	c.VZEROUPPER()
+	c.RET()
+}
+
+// Offsets of the fields of intCompressCall in the kernel package.
+const (
+	compressX        = 0
+	compressStart    = 8
+	compressRow      = 16
+	compressCount    = 24
+	compressPixels   = 32
+	compressStep     = 40
+	compressGroups   = 48
+	compressN        = 56
+	compressBaseStep = 64
+	compressNegative = 72
+)
+
+// compress lists the non-zero counts of a row of pixels, eight counts at a
+// time: a table tells which lanes come first.
+func compress(c *build.Context, signed bool) {
+	name := "intCompressU8AVX2"
+	if signed {
+		name = "intCompressS8AVX2"
+	}
+	call := function(c, name, "intCompressCall", "lists the non-zero counts of a row of pixels, see intCompressCall.")
+	x, start := load(c, call, compressX), load(c, call, compressStart)
+	rows, counts, n := load(c, call, compressRow), load(c, call, compressCount), load(c, call, compressN)
+	order, in, left, mask := c.GP64(), c.GP64(), c.GP64(), c.GP64()
+	c.LEAQ(compressTable(c), order)
+	zero, pixel, next, eight, step, negative := c.XMM(), c.YMM(), c.YMM(), c.YMM(), c.YMM(), c.YMM()
+	c.VPXOR(zero, zero, zero)
+	c.VPXOR(pixel, pixel, pixel)
+	c.MOVQ(I32(8*eventCols), mask)
+	c.VMOVD(mask.As32(), eight.AsX())
+	c.VPBROADCASTD(eight.AsX(), eight)
+	c.VPBROADCASTD(field(call, compressBaseStep), step)
+	if signed {
+		c.VPBROADCASTD(field(call, compressNegative), negative)
+	}
+
+	c.Label("pixel")
+	c.MOVL(n.As32(), Mem{Base: start})
+	c.MOVQ(x, in)
+	c.MOVQ(field(call, compressGroups), left)
+	c.VMOVDQA(pixel, next)
+	c.Label("group")
+	v, set, lanes, row := c.XMM(), c.XMM(), c.XMM(), c.YMM()
+	c.VMOVQ(Mem{Base: in}, v)
+	c.VPCMPEQB(v, zero, set)
+	c.VPMOVMSKB(set, mask.As32())
+	c.XORQ(I32(0xffff), mask) // the upper eight bytes are 0, so their bits too
+	c.VMOVQ(Mem{Base: order, Index: mask, Scale: 8}, lanes)
+	c.VPSHUFB(lanes, v, v)
+	c.VPMOVZXBD(lanes, row)
+	c.VPSLLD(Imm(6), row, row)
+	c.VPADDD(next, row, row)
+	if signed {
+		sign := c.YMM()
+		c.VPMOVSXBD(v, sign)
+		c.VPSRAD(Imm(31), sign, sign)
+		c.VPAND(negative, sign, sign)
+		c.VPADDD(sign, row, row)
+		c.VPABSB(v, v)
+	}
+	c.VMOVDQU(row, Mem{Base: rows, Index: n, Scale: 4})
+	c.VMOVQ(v, Mem{Base: counts, Index: n, Scale: 1})
+	c.POPCNTQ(mask, mask)
+	c.ADDQ(mask, n)
+	c.VPADDD(eight, next, next)
+	c.ADDQ(Imm(8), in)
+	c.DECQ(left)
+	c.JNE(LabelRef("group"))
+	c.VPADDD(step, pixel, pixel)
+	c.ADDQ(field(call, compressStep), x)
+	c.ADDQ(Imm(4), start)
+	c.DECQ(field(call, compressPixels))
+	c.JNE(LabelRef("pixel"))
+	c.MOVL(n.As32(), Mem{Base: start})
+	c.MOVQ(n, field(call, compressN))
+	c.VZEROUPPER()
+	c.RET()
+}
+
+var compressTableOf = map[*build.Context]Mem{}
+
+// compressTable lists, for each mask of eight lanes, the lanes in it.
+func compressTable(c *build.Context) Mem {
+	m, ok := compressTableOf[c]
+	if !ok {
+		m = table(c, "intCompressLanes", 256, 8, func(mask int) Constant {
+			var lanes uint64
+			at := 0
+			for lane := range 8 {
+				if mask>>lane&1 == 1 {
+					lanes |= uint64(lane) << at
+					at += 8
+				}
+			}
+			return U64(lanes)
+		})
+		compressTableOf[c] = m
+	}
+	return m
+}

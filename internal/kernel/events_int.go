@@ -15,6 +15,10 @@ const (
 	intGroup = 8
 )
 
+// intEventShare is from which share of non-zero counts on kernel rows are the
+// outermost loop.
+const intEventShare = 0.06
+
 // IntEventFilter holds the weights of an integer convolution that spends time
 // on non-zero counts only. The sums are those of the dense kernels, bit for bit.
 type IntEventFilter struct {
@@ -180,7 +184,16 @@ func convIntEvents[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo, hi
 	if first >= end {
 		return
 	}
-	compressInts(s, x, f, first, end, sc)
+	events := compressInts(s, x, f, first, end, sc)
+	if events == 0 {
+		return
+	}
+	// Many events use all weights again for every pixel: then the weights of one
+	// kernel row at a time stay in the first cache.
+	together := s.KH
+	if float64(events) > intEventShare*float64((end-first)*s.W*s.Cin) {
+		together = 1
+	}
 	outW := s.OutW()
 	perRow := f.blocks * (s.W + 1)
 	rowLen := f.rowWeights() * intEventCols
@@ -189,20 +202,25 @@ func convIntEvents[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo, hi
 		col := q * intEventCols
 		cols := min(intEventCols, s.Cout-col)
 		for b := range f.blocks {
-			for kh := range s.KH {
-				at := ((q*f.blocks+b)*s.KH + kh) * f.signs() * rowLen
+			for k0 := 0; k0 < s.KH; k0 += together {
 				for oh := lo; oh < hi; oh++ {
-					iy := oh*s.StrideH + kh*s.DilH - s.PadTop
-					if iy < first || iy >= end {
-						continue
+					// The kernel rows that meet input rows of this output row.
+					top := oh*s.StrideH - s.PadTop
+					kh, khEnd := k0, min(k0+together, s.KH)
+					if d := first - top; d > kh*s.DilH {
+						kh = (d + s.DilH - 1) / s.DilH
 					}
-					start := sc.start[(iy-first)*perRow+b*(s.W+1):][:s.W+1]
-					if start[s.W] == start[0] {
+					if d := end - top; d < (khEnd-1)*s.DilH+1 {
+						khEnd = (max(d, 0) + s.DilH - 1) / s.DilH
+					}
+					if kh >= khEnd {
 						continue
 					}
 					out := y[(oh-lo)*outW*s.Cout+col:]
-					c := intEventCall{start: &start[0], row: &sc.row[0], count: &sc.count[0], y: &out[0], ldy: 4 * s.Cout, n: outW,
-						limit: f.limit, width: s.W, kw: s.KW, stride: s.StrideW, pad: s.PadLeft, cin: f.cin}
+					c := intEventCall{start: &sc.start[(top+kh*s.DilH-first)*perRow+b*(s.W+1)], row: &sc.row[0], count: &sc.count[0],
+						y: &out[0], ldy: 4 * s.Cout, n: outW, limit: f.limit, width: s.W, kw: s.KW, stride: s.StrideW, pad: s.PadLeft, cin: f.cin,
+						kh: khEnd - kh, startStep: 4 * s.DilH * perRow, wStep: f.signs() * rowLen * f.bits / 8}
+					at := ((q*f.blocks+b)*s.KH + kh) * f.signs() * rowLen
 					if f.bits == 8 {
 						c.w = unsafe.Pointer(&f.w8[at])
 					} else {
@@ -227,8 +245,8 @@ func convIntEvents[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo, hi
 	}
 }
 
-// compressInts lists the events of input rows first..end-1.
-func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, end int, sc *intEventScratch) {
+// compressInts lists the events of input rows first..end-1 and returns their number.
+func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, end int, sc *intEventScratch) int {
 	perRow := f.blocks * (s.W + 1)
 	sc.start = grow(sc.start, (end-first)*perRow)
 	most := (end - first) * s.W * s.Cin
@@ -259,6 +277,7 @@ func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, 
 			start[s.W] = int32(n)
 		}
 	}
+	return n
 }
 
 // intCompressCall is what the kernel that lists events reads: pixels of
@@ -296,13 +315,15 @@ func compressPixel[C uint8 | int8](row []int32, count []uint8, x []C, base, nega
 	return n
 }
 
-// intEventCall is what the event kernel reads: one row of output pixels, one
-// kernel row, 64 output channels. For output pixel ow it computes
+// intEventCall is what the event kernel reads: one row of output pixels, kh
+// kernel rows, 64 output channels. For output pixel ow it computes
 //
 //	y[ow*ldy/4+j] += Σ count[e]*w[row[e]-first*cin*64+j]
 //
-// over the entries e of the input pixels first..first+kw-1 that lie in 0..width-1,
-// first = ow*stride-pad, j < 64.
+// for every kernel row, over the entries e of the input pixels
+// first..first+kw-1 that lie in 0..width-1, first = ow*stride-pad, j < 64 (with
+// the channels in the order of intEventLane). start and w then go on by
+// startStep and wStep bytes.
 type intEventCall struct {
 	start  *int32
 	row    *int32
@@ -317,25 +338,34 @@ type intEventCall struct {
 	stride int
 	pad    int
 	cin    int
+
+	kh        int
+	startStep int
+	wStep     int
+
+	budget, from, to, left int // what the assembly keeps
 }
 
 // intEventPortable is the specification.
 func intEventPortable(bits int, c *intEventCall) {
-	start := unsafe.Slice(c.start, c.width+1)
 	for ow := range c.n {
 		first := ow*c.stride - c.pad
 		lo, hi := min(max(first, 0), c.width), min(max(first+c.kw, 0), c.width)
 		y := unsafe.Slice((*int32)(unsafe.Add(unsafe.Pointer(c.y), ow*c.ldy)), intEventCols)
-		for e := int(start[lo]); e < int(start[hi]); e++ {
-			k := int32(*at(c.count, e))
-			w := int(*at(c.row, e)) - first*c.cin*intEventCols
-			if bits == 8 {
-				for j, v := range unsafe.Slice((*int8)(unsafe.Add(c.w, w)), intEventCols) {
-					y[intEventLane(bits, j)] += k * int32(v)
-				}
-			} else {
-				for j, v := range unsafe.Slice((*int16)(unsafe.Add(c.w, 2*w)), intEventCols) {
-					y[intEventLane(bits, j)] += k * int32(v)
+		for kh := range c.kh {
+			start := unsafe.Slice((*int32)(unsafe.Add(unsafe.Pointer(c.start), kh*c.startStep)), c.width+1)
+			weights := unsafe.Add(c.w, kh*c.wStep)
+			for e := int(start[lo]); e < int(start[hi]); e++ {
+				k := int32(*at(c.count, e))
+				w := int(*at(c.row, e)) - first*c.cin*intEventCols
+				if bits == 8 {
+					for j, v := range unsafe.Slice((*int8)(unsafe.Add(weights, w)), intEventCols) {
+						y[intEventLane(bits, j)] += k * int32(v)
+					}
+				} else {
+					for j, v := range unsafe.Slice((*int16)(unsafe.Add(weights, 2*w)), intEventCols) {
+						y[intEventLane(bits, j)] += k * int32(v)
+					}
 				}
 			}
 		}

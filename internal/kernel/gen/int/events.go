@@ -8,19 +8,26 @@ import (
 
 // Offsets of the fields of intEventCall in the kernel package.
 const (
-	eventStart  = 0
-	eventRow    = 8
-	eventCount  = 16
-	eventW      = 24
-	eventY      = 32
-	eventLDY    = 40
-	eventN      = 48
-	eventLimit  = 56
-	eventWidth  = 64
-	eventKW     = 72
-	eventStride = 80
-	eventPad    = 88
-	eventCin    = 96
+	eventStart     = 0
+	eventRow       = 8
+	eventCount     = 16
+	eventW         = 24
+	eventY         = 32
+	eventLDY       = 40
+	eventN         = 48
+	eventLimit     = 56
+	eventWidth     = 64
+	eventKW        = 72
+	eventStride    = 80
+	eventPad       = 88
+	eventCin       = 96
+	eventKH        = 104
+	eventStartStep = 112
+	eventWStep     = 120
+	eventBudget    = 128
+	eventFrom      = 136
+	eventTo        = 144
+	eventLeft      = 152
 )
 
 // eventCols is the number of output channels of the event kernels.
@@ -33,7 +40,7 @@ func events(c *build.Context) {
 	compress(c, true)
 }
 
-// eventRowKernel adds the events under one kernel row to a row of output
+// eventRowKernel adds the events under some kernel rows to a row of output
 // pixels. Events come in pairs: their rows of weights are interleaved, so that
 // one multiplication by the pair of counts adds up both. Weights of bytes have
 // sums of 16 bits, which go to y after limit events; those of 16 bits have sums
@@ -52,8 +59,8 @@ func eventRowKernel(c *build.Context, wide bool) {
 	zero := c.YMM()
 	c.VPXOR(zero, zero, zero)
 	rows, counts, y := load(c, call, eventRow), load(c, call, eventCount), load(c, call, eventY)
-	// The first pixel under the kernel row, and where its weights would begin
-	// if entries counted from it.
+	// The first pixel under the kernel, and where its weights would begin if
+	// entries counted from it.
 	first, w := load(c, call, eventPad), c.GP64()
 	c.MOVQ(first, w)
 	c.IMULQ(field(call, eventCin), w)
@@ -63,15 +70,24 @@ func eventRowKernel(c *build.Context, wide bool) {
 	}
 	c.ADDQ(field(call, eventW), w)
 	c.NEGQ(first)
-	e, end, stop, tmp, a, b := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
+	start, weights := c.GP64(), c.GP64() // of a kernel row
+	e, end, stop, a, b := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
+	restart := func() {
+		for _, s := range acc {
+			c.VPXOR(s, s, s)
+		}
+		c.MOVQ(field(call, eventLimit), a)
+		c.MOVQ(a, field(call, eventBudget))
+	}
+	restart()
 
 	c.Label("pixel")
-	c.XORQ(tmp, tmp)
-	width := a
+	width, none := a, b
+	c.XORQ(none, none)
 	c.MOVQ(field(call, eventWidth), width)
 	clamp := func(x reg.GPVirtual) {
 		c.TESTQ(x, x)
-		c.CMOVQLT(tmp, x)
+		c.CMOVQLT(none, x)
 		c.CMPQ(x, width)
 		c.CMOVQGT(width, x)
 	}
@@ -80,27 +96,36 @@ func eventRowKernel(c *build.Context, wide bool) {
 	c.MOVQ(field(call, eventKW), end)
 	c.ADDQ(first, end)
 	clamp(end)
-	c.MOVQ(field(call, eventStart), tmp)
-	c.MOVLQSX(Mem{Base: tmp, Index: e, Scale: 4}, e)
-	c.MOVLQSX(Mem{Base: tmp, Index: end, Scale: 4}, end)
+	c.MOVQ(e, field(call, eventFrom))
+	c.MOVQ(end, field(call, eventTo))
+	c.MOVQ(field(call, eventStart), start)
+	c.MOVQ(w, weights)
+	c.MOVQ(field(call, eventKH), a)
+	c.MOVQ(a, field(call, eventLeft))
+
+	c.Label("row")
+	c.MOVQ(field(call, eventFrom), e)
+	c.MOVQ(field(call, eventTo), end)
+	c.MOVLQSX(Mem{Base: start, Index: e, Scale: 4}, e)
+	c.MOVLQSX(Mem{Base: start, Index: end, Scale: 4}, end)
 	c.CMPQ(e, end)
 	c.JGE(LabelRef("next"))
 
 	c.Label("chunk")
-	for _, s := range acc {
-		c.VPXOR(s, s, s)
-	}
-	c.MOVQ(field(call, eventLimit), stop)
+	c.MOVQ(field(call, eventBudget), stop)
 	c.ADDQ(e, stop)
 	c.CMPQ(end, stop)
 	c.CMOVQLT(end, stop)
+	c.MOVQ(e, a)
+	c.SUBQ(stop, a)
+	c.ADDQ(a, field(call, eventBudget))
 	c.DECQ(stop)
 	c.CMPQ(e, stop)
 	c.JGE(LabelRef("odd"))
 
 	// products adds the counts in both times two rows of weights; without b the
 	// second row is zeros.
-	at := func(p reg.GPVirtual, i int) Mem { return Mem{Base: w, Index: p, Scale: scale, Disp: 32 * i} }
+	at := func(p reg.GPVirtual, i int) Mem { return Mem{Base: weights, Index: p, Scale: scale, Disp: 32 * i} }
 	products := func(both reg.VecVirtual, two bool) {
 		for i := range len(acc) / 2 {
 			ra, rb, low := c.YMM(), zero, c.YMM()
@@ -139,7 +164,7 @@ func eventRowKernel(c *build.Context, wide bool) {
 	c.CMPQ(e, stop)
 	c.JLT(LabelRef("pair"))
 	c.Label("odd")
-	c.JNE(LabelRef("flush"))
+	c.JNE(LabelRef("summed"))
 	one := c.YMM()
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
 	c.MOVBQZX(Mem{Base: counts, Index: e, Scale: 1}, b)
@@ -151,6 +176,18 @@ func eventRowKernel(c *build.Context, wide bool) {
 	}
 	products(one, false)
 	c.INCQ(e)
+	c.Label("summed")
+	c.CMPQ(e, end)
+	c.JLT(LabelRef("flush"))
+
+	c.Label("next")
+	c.ADDQ(field(call, eventStartStep), start)
+	c.ADDQ(field(call, eventWStep), weights)
+	c.DECQ(field(call, eventLeft))
+	c.JNE(LabelRef("row"))
+	c.MOVQ(field(call, eventBudget), a)
+	c.CMPQ(a, field(call, eventLimit))
+	c.JEQ(LabelRef("done")) // no events
 
 	c.Label("flush")
 	for i, s := range acc {
@@ -168,19 +205,20 @@ func eventRowKernel(c *build.Context, wide bool) {
 		c.VMOVDQU(low, Mem{Base: y, Disp: 64 * i})
 		c.VMOVDQU(s, Mem{Base: y, Disp: 64*i + 32})
 	}
+	restart()
 	c.CMPQ(e, end)
 	c.JLT(LabelRef("chunk"))
 
-	c.Label("next")
+	c.Label("done")
 	c.ADDQ(field(call, eventLDY), y)
-	c.MOVQ(field(call, eventStride), tmp)
-	c.ADDQ(tmp, first)
-	c.IMULQ(field(call, eventCin), tmp)
-	c.SHLQ(Imm(6), tmp)
+	c.MOVQ(field(call, eventStride), a)
+	c.ADDQ(a, first)
+	c.IMULQ(field(call, eventCin), a)
+	c.SHLQ(Imm(6), a)
 	if wide {
-		c.SHLQ(Imm(1), tmp)
+		c.SHLQ(Imm(1), a)
 	}
-	c.SUBQ(tmp, w)
+	c.SUBQ(a, w)
 	c.DECQ(field(call, eventN))
 	c.JNE(LabelRef("pixel"))
 	c.VZEROUPPER()

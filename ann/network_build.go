@@ -2,7 +2,6 @@ package ann
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/adafire/adafire/graph"
@@ -53,7 +52,7 @@ func (n *Network) build(g *graph.Graph) error {
 		alone := chain{last: node}
 		var l layer
 		switch op := node.Op.(type) {
-		case *graph.Identity, *graph.Flatten:
+		case *graph.Identity, *graph.Flatten, *graph.Reshape:
 			n.alias(node, in[0])
 			continue
 		case *graph.Conv2D, *graph.Linear:
@@ -127,7 +126,15 @@ func (n *Network) build(g *graph.Graph) error {
 			v, _ := out(alone)
 			l = &dropoutLayer{in: in[0], out: v, p: op.P, index: uint64(i)}
 		default:
-			return fmt.Errorf("node %q (%s): no gradient for this kind: %w", node.Name, node.Kind(), ErrUnsupported)
+			o, err := newOperation(node, n.pool)
+			if err != nil {
+				return err
+			}
+			if o == nil {
+				return unsupported(node, "no gradient for this kind")
+			}
+			v, _ := out(alone)
+			l = &opLayer{op: o, ins: in, out: v, weight: n.param(node, "weight"), bias: n.param(node, "bias")}
 		}
 		n.layers = append(n.layers, l)
 		var params []*Param

@@ -1,7 +1,6 @@
 package ann
 
 import (
-	"fmt"
 	"math"
 	"slices"
 
@@ -114,7 +113,7 @@ func (c *compiler) add(n *graph.Node) error {
 	switch n.Op.(type) {
 	case *graph.Input:
 		return nil
-	case *graph.Identity, *graph.Dropout, *graph.Flatten:
+	case *graph.Identity, *graph.Dropout, *graph.Flatten, *graph.Reshape:
 		c.value[n] = c.value[n.Inputs[0]]
 		return nil
 	}
@@ -122,7 +121,10 @@ func (c *compiler) add(n *graph.Node) error {
 	for _, in := range n.Inputs {
 		s.ins = append(s.ins, c.value[in])
 	}
-	ch := c.operation(n, &s)
+	ch, err := c.operation(n, &s)
+	if err != nil {
+		return err
+	}
 	if ch.add != nil {
 		s.ins = append(s.ins, c.value[ch.add])
 	}
@@ -140,7 +142,7 @@ func (c *compiler) add(n *graph.Node) error {
 }
 
 // operation sets s.run for n and returns the chain it computes.
-func (c *compiler) operation(n *graph.Node, s *step) chain {
+func (c *compiler) operation(n *graph.Node, s *step) (chain, error) {
 	pool := c.plan.pool
 	size := n.Shape.Numel()
 	channels := n.Shape.Channels()
@@ -158,7 +160,7 @@ func (c *compiler) operation(n *graph.Node, s *step) chain {
 			}
 			conv.run(pool, batch, in[0], e, out)
 		}
-		return ch
+		return ch, nil
 	case *graph.ConvTranspose2D:
 		ch := c.follow(n, false)
 		shape, _ := mirrorShape(n) // checked by checkNode
@@ -171,7 +173,7 @@ func (c *compiler) operation(n *graph.Node, s *step) chain {
 			conv.run(pool, batch, in[0], out)
 			biasReLU(pool, out, bias, channels, ch.limit)
 		}
-		return ch
+		return ch, nil
 	case *graph.BatchNorm:
 		ch := c.follow(n, false)
 		scale64, shift64 := op.Affine(n.Params)
@@ -181,12 +183,12 @@ func (c *compiler) operation(n *graph.Node, s *step) chain {
 		s.run = func(_ int, in [][]float32, out []float32) {
 			kernel.BatchNormApply(pool, out, in[0], scale, shift, low, high)
 		}
-		return ch
+		return ch, nil
 	case *graph.Add:
 		ch := c.follow(n, false)
 		s.overwrite = true
 		s.run = func(_ int, in [][]float32, out []float32) { addReLU(pool, out, in, ch.limit) }
-		return ch
+		return ch, nil
 	case *graph.ReLU, *graph.ReLU6:
 		limit, _ := reluLimit(n)
 		s.overwrite = true
@@ -246,10 +248,31 @@ func (c *compiler) operation(n *graph.Node, s *step) chain {
 			rowChunks(pool, batch*size, channels, func(lo, hi int) { f(out[lo:hi], in[0][lo:hi], channels) })
 		}
 	default:
-		// checkNode has no say here: a kind added to graph must be added above.
-		panic(fmt.Sprintf("ann: no execution of %s", n.Kind()))
+		o, err := newOperation(ownParams(n), pool)
+		if err != nil {
+			return alone, err
+		}
+		if o == nil {
+			return alone, unsupported(n, "no execution of this kind")
+		}
+		if w := n.Weight(); w != nil {
+			c.plan.weights += w.Len()
+		}
+		s.overwrite = o.overwrite
+		s.run = o.forward
 	}
-	return alone
+	return alone, nil
+}
+
+// ownParams returns n with copies of its parameters, which later changes to the
+// graph do not reach.
+func ownParams(n *graph.Node) *graph.Node {
+	own := *n
+	own.Params = make(graph.Params, len(n.Params))
+	for role, t := range n.Params {
+		own.Params[role] = t.Clone()
+	}
+	return &own
 }
 
 // placeOutputs lets steps write into the caller's output tensors directly
@@ -285,8 +308,11 @@ func (c *compiler) allocate() {
 		slices.Sort(ins)
 		ins = slices.Compact(ins)
 		if out.place == inArena {
-			first := p.values[s.ins[0]]
-			if s.overwrite && first.place == inArena && first.last == i && first.size == out.size &&
+			var first value
+			if len(s.ins) > 0 {
+				first = p.values[s.ins[0]]
+			}
+			if s.overwrite && len(s.ins) > 0 && first.place == inArena && first.last == i && first.size == out.size &&
 				!slices.Contains(s.ins[1:], s.ins[0]) {
 				out.index = first.index
 				ins = slices.DeleteFunc(ins, func(v int) bool { return v == s.ins[0] })

@@ -194,3 +194,31 @@ func subtract(dst, x []float32, s float32) {
 		dst[i] = x[i] - s
 	}
 }
+
+// SquaresAround returns Σ (x[i]-mean)² of differences rounded to float32, in
+// float64.
+func SquaresAround(x []float32, mean float32) float64 {
+	var part [256]float32
+	var sum float64
+	for lo := 0; lo < len(x); lo += len(part) {
+		hi := min(lo+len(part), len(x))
+		d := part[:hi-lo]
+		subtract(d, x[lo:hi], mean)
+		sum += SumSquares(d)
+	}
+	return sum
+}
+
+// NormRow sets y[i] = (x[i]-mean)*inv*w[i] + b[i]; w and b may be nil (1 and 0).
+// y may be x.
+func NormRow(y, x, w, b []float32, mean, inv float32) {
+	same("NormRow", len(y), len(x))
+	subtract(y, x, mean)
+	Scale(y, y, inv)
+	if w != nil {
+		Mul(y, y, w)
+	}
+	if b != nil {
+		Add(y, y, b)
+	}
+}

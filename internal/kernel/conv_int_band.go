@@ -126,7 +126,7 @@ func copyInts[P uint8 | int16, C SpikeCount](d []P, src []C, offset int) {
 		return
 	}
 	o := P(offset)
-	for i, v := range src {
-		d[i] = P(v) + o
+	for i := copyIntsVec(d, src, o); i < len(src); i++ {
+		d[i] = P(src[i]) + o
 	}
 }

@@ -10,6 +10,7 @@ func TestIntCallLayouts(t *testing.T) {
 	var c intTileCall
 	var e intEventCall
 	var l intCompressCall
+	var d intDepthwiseCall
 	for _, f := range []struct {
 		name      string
 		got, want uintptr
@@ -26,6 +27,11 @@ func TestIntCallLayouts(t *testing.T) {
 		{"events: kh", unsafe.Offsetof(e.kh), 104}, {"events: startStep", unsafe.Offsetof(e.startStep), 112},
 		{"events: wStep", unsafe.Offsetof(e.wStep), 120}, {"events: budget", unsafe.Offsetof(e.budget), 128},
 		{"events: from", unsafe.Offsetof(e.from), 136}, {"events: to", unsafe.Offsetof(e.to), 144}, {"events: left", unsafe.Offsetof(e.left), 152},
+		{"depthwise: x", unsafe.Offsetof(d.x), 0}, {"depthwise: off", unsafe.Offsetof(d.off), 8},
+		{"depthwise: taps", unsafe.Offsetof(d.taps), 16}, {"depthwise: pairs", unsafe.Offsetof(d.pairs), 24},
+		{"depthwise: panels", unsafe.Offsetof(d.panels), 32}, {"depthwise: w", unsafe.Offsetof(d.w), 40},
+		{"depthwise: y", unsafe.Offsetof(d.y), 48}, {"depthwise: ldy", unsafe.Offsetof(d.ldy), 56},
+		{"depthwise: acc", unsafe.Offsetof(d.acc), 64},
 		{"list: x", unsafe.Offsetof(l.x), 0}, {"list: start", unsafe.Offsetof(l.start), 8}, {"list: row", unsafe.Offsetof(l.row), 16},
 		{"list: count", unsafe.Offsetof(l.count), 24}, {"list: pixels", unsafe.Offsetof(l.pixels), 32}, {"list: step", unsafe.Offsetof(l.step), 40},
 		{"list: groups", unsafe.Offsetof(l.groups), 48}, {"list: n", unsafe.Offsetof(l.n), 56}, {"list: baseStep", unsafe.Offsetof(l.baseStep), 64},

@@ -13398,3 +13398,228 @@ group:
 	MOVQ      DI, 56(AX)
 	VZEROUPPER
 	RET
+
+// func intDepthwiseAVX2_4(c *intDepthwiseCall)
+// Requires: AVX, AVX2
+TEXT ·intDepthwiseAVX2_4(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ 48(AX), DX
+	MOVQ 8(AX), CX
+	MOVQ (CX), BX
+	ADDQ (AX), BX
+	MOVQ 8(CX), SI
+	ADDQ (AX), SI
+	MOVQ 16(CX), DI
+	ADDQ (AX), DI
+	MOVQ 24(CX), R8
+	ADDQ (AX), R8
+	MOVQ 40(AX), R9
+
+panel:
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	MOVQ  16(AX), CX
+	MOVQ  24(AX), R10
+
+pair:
+	MOVQ       (CX), R11
+	MOVQ       8(CX), R12
+	VMOVDQU    (R9), Y8
+	VMOVDQU    32(R9), Y9
+	VMOVDQU    (BX)(R11*1), Y10
+	VMOVDQU    (BX)(R12*1), Y11
+	VPUNPCKLWD Y11, Y10, Y12
+	VPUNPCKHWD Y11, Y10, Y10
+	VPMADDWD   Y8, Y12, Y12
+	VPMADDWD   Y9, Y10, Y10
+	VPADDD     Y12, Y0, Y0
+	VPADDD     Y10, Y1, Y1
+	VMOVDQU    (SI)(R11*1), Y10
+	VMOVDQU    (SI)(R12*1), Y11
+	VPUNPCKLWD Y11, Y10, Y12
+	VPUNPCKHWD Y11, Y10, Y10
+	VPMADDWD   Y8, Y12, Y12
+	VPMADDWD   Y9, Y10, Y10
+	VPADDD     Y12, Y2, Y2
+	VPADDD     Y10, Y3, Y3
+	VMOVDQU    (DI)(R11*1), Y10
+	VMOVDQU    (DI)(R12*1), Y11
+	VPUNPCKLWD Y11, Y10, Y12
+	VPUNPCKHWD Y11, Y10, Y10
+	VPMADDWD   Y8, Y12, Y12
+	VPMADDWD   Y9, Y10, Y10
+	VPADDD     Y12, Y4, Y4
+	VPADDD     Y10, Y5, Y5
+	VMOVDQU    (R8)(R11*1), Y10
+	VMOVDQU    (R8)(R12*1), Y11
+	VPUNPCKLWD Y11, Y10, Y12
+	VPUNPCKHWD Y11, Y10, Y10
+	VPMADDWD   Y8, Y12, Y12
+	VPMADDWD   Y9, Y10, Y10
+	VPADDD     Y12, Y6, Y6
+	VPADDD     Y10, Y7, Y7
+	ADDQ       $0x40, R9
+	ADDQ       $0x10, CX
+	DECQ       R10
+	JNE        pair
+	VPERM2I128 $0x20, Y1, Y0, Y8
+	VPERM2I128 $0x31, Y1, Y0, Y1
+	VPERM2I128 $0x20, Y3, Y2, Y0
+	VPERM2I128 $0x31, Y3, Y2, Y3
+	VPERM2I128 $0x20, Y5, Y4, Y2
+	VPERM2I128 $0x31, Y5, Y4, Y5
+	VPERM2I128 $0x20, Y7, Y6, Y4
+	VPERM2I128 $0x31, Y7, Y6, Y7
+	MOVQ       DX, R11
+	CMPQ       64(AX), $0x00
+	JEQ        store
+	VPADDD     (R11), Y8, Y8
+	VPADDD     32(R11), Y1, Y1
+	ADDQ       56(AX), R11
+	VPADDD     (R11), Y0, Y0
+	VPADDD     32(R11), Y3, Y3
+	ADDQ       56(AX), R11
+	VPADDD     (R11), Y2, Y2
+	VPADDD     32(R11), Y5, Y5
+	ADDQ       56(AX), R11
+	VPADDD     (R11), Y4, Y4
+	VPADDD     32(R11), Y7, Y7
+	ADDQ       56(AX), R11
+	MOVQ       DX, R11
+
+store:
+	VMOVDQU Y8, (R11)
+	VMOVDQU Y1, 32(R11)
+	ADDQ    56(AX), R11
+	VMOVDQU Y0, (R11)
+	VMOVDQU Y3, 32(R11)
+	ADDQ    56(AX), R11
+	VMOVDQU Y2, (R11)
+	VMOVDQU Y5, 32(R11)
+	ADDQ    56(AX), R11
+	VMOVDQU Y4, (R11)
+	VMOVDQU Y7, 32(R11)
+	ADDQ    56(AX), R11
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, SI
+	ADDQ    $0x20, DI
+	ADDQ    $0x20, R8
+	ADDQ    $0x40, DX
+	DECQ    32(AX)
+	JNE     panel
+	VZEROUPPER
+	RET
+
+// func intDepthwiseAVX2_1(c *intDepthwiseCall)
+// Requires: AVX, AVX2
+TEXT ·intDepthwiseAVX2_1(SB), NOSPLIT, $0-8
+	MOVQ c+0(FP), AX
+	MOVQ 48(AX), DX
+	MOVQ 8(AX), CX
+	MOVQ (CX), BX
+	ADDQ (AX), BX
+	MOVQ 40(AX), SI
+
+panel:
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	MOVQ  16(AX), CX
+	MOVQ  24(AX), DI
+
+pair:
+	MOVQ       (CX), R8
+	MOVQ       8(CX), R9
+	VMOVDQU    (SI), Y2
+	VMOVDQU    32(SI), Y3
+	VMOVDQU    (BX)(R8*1), Y4
+	VMOVDQU    (BX)(R9*1), Y5
+	VPUNPCKLWD Y5, Y4, Y6
+	VPUNPCKHWD Y5, Y4, Y4
+	VPMADDWD   Y2, Y6, Y6
+	VPMADDWD   Y3, Y4, Y4
+	VPADDD     Y6, Y0, Y0
+	VPADDD     Y4, Y1, Y1
+	ADDQ       $0x40, SI
+	ADDQ       $0x10, CX
+	DECQ       DI
+	JNE        pair
+	VPERM2I128 $0x20, Y1, Y0, Y2
+	VPERM2I128 $0x31, Y1, Y0, Y1
+	MOVQ       DX, R8
+	CMPQ       64(AX), $0x00
+	JEQ        store
+	VPADDD     (R8), Y2, Y2
+	VPADDD     32(R8), Y1, Y1
+	ADDQ       56(AX), R8
+	MOVQ       DX, R8
+
+store:
+	VMOVDQU Y2, (R8)
+	VMOVDQU Y1, 32(R8)
+	ADDQ    56(AX), R8
+	ADDQ    $0x20, BX
+	ADDQ    $0x40, DX
+	DECQ    32(AX)
+	JNE     panel
+	VZEROUPPER
+	RET
+
+// func intWidenU8AVX2(dst *int16, src *uint8, n int)
+// Requires: AVX, AVX2
+TEXT ·intWidenU8AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop:
+	VPMOVZXBW (CX), Y0
+	VMOVDQU   Y0, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x10, DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func intWidenS8AVX2(dst *int16, src *uint8, n int)
+// Requires: AVX, AVX2
+TEXT ·intWidenS8AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop:
+	VPMOVSXBW (CX), Y0
+	VMOVDQU   Y0, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x10, DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func intOffsetAVX2(dst *uint8, src *uint8, offset uint64, n int)
+// Requires: AVX, AVX2
+TEXT ·intOffsetAVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         offset+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VMOVD        DX, X0
+	VPBROADCASTB X0, Y0
+
+loop:
+	VPADDB  (CX), Y0, Y1
+	VMOVDQU Y1, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x20, BX
+	JNE     loop
+	VZEROUPPER
+	RET

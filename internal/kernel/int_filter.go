@@ -164,7 +164,7 @@ func (f *IntFilter) Kernel() string {
 func (f *IntFilter) Bytes() int {
 	n := len(f.panels) + 2*len(f.panels2) + 4*len(f.init)
 	if d := f.depthwise; d != nil {
-		n += 2 * len(d.w)
+		n += 2 * (len(d.w) + len(d.pairs))
 	}
 	return n
 }

@@ -463,3 +463,28 @@ func intCompressU8AVX2(c *intCompressCall)
 //
 //go:noescape
 func intCompressS8AVX2(c *intCompressCall)
+
+// intDepthwiseAVX2_4 computes 4 pixels of a depthwise convolution, see intDepthwiseCall.
+//
+//go:noescape
+func intDepthwiseAVX2_4(c *intDepthwiseCall)
+
+// intDepthwiseAVX2_1 computes 1 pixels of a depthwise convolution, see intDepthwiseCall.
+//
+//go:noescape
+func intDepthwiseAVX2_1(c *intDepthwiseCall)
+
+// intWidenU8AVX2 copies n > 0 unsigned bytes to 16 bits, n a multiple of 16.
+//
+//go:noescape
+func intWidenU8AVX2(dst *int16, src *uint8, n int)
+
+// intWidenS8AVX2 copies n > 0 signed bytes to 16 bits, n a multiple of 16.
+//
+//go:noescape
+func intWidenS8AVX2(dst *int16, src *uint8, n int)
+
+// intOffsetAVX2 sets dst to n > 0 bytes plus the offset, n a multiple of 32.
+//
+//go:noescape
+func intOffsetAVX2(dst *uint8, src *uint8, offset uint64, n int)

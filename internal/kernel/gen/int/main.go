@@ -43,6 +43,9 @@ func generate(c *build.Context) {
 	}
 	neurons(c)
 	events(c)
+	depthwise(c, 4)
+	depthwise(c, 1)
+	widen(c)
 }
 
 // target is an instruction set, what it multiplies, and a number of weight

@@ -63,44 +63,29 @@ func newDat(s *Source, o Options) (events.Reader, error) {
 	return d, nil
 }
 
-func (d *datReader) decode(dst []events.Event, buf []byte, offset int64) (n, used int, err error) {
-	for {
-		if !d.old {
-			k := d.fast(dst[n:], buf[used:])
-			n += k
-			used += datBytes * k
-		}
-		if used == len(buf) || n == len(dst) {
-			return n, used, nil
-		}
-		v := binary.LittleEndian.Uint64(buf[used:])
-		at := offset + int64(used)
-		used += datBytes
-		data := uint32(v >> 32)
-		e := events.Event{T: d.clock.time(int64(uint32(v))), X: uint16(data & 0x3fff), Y: uint16(data >> 14 & 0x3fff), P: uint8(data >> 28 & 1)}
-		if d.old {
-			e.X, e.Y, e.P = uint16(data&0x1ff), uint16(data>>9&0xff), uint8(data>>17&1)
-		}
-		if int64(e.X) > d.right || int64(e.Y) > d.bottom {
-			if err := d.problem(events.OutOfRange, at, "event at (%d, %d), sensor of %dx%d", e.X, e.Y, d.header.Width, d.header.Height); err != nil {
-				return n, used - datBytes, err
-			}
-			continue
-		}
-		if err := d.inOrder(e.T, at); err != nil {
-			return n, used - datBytes, err
-		}
-		dst[n] = e
-		n++
+func (d *datReader) word(dst []events.Event, buf []byte, at int64) (int, error) {
+	v := binary.LittleEndian.Uint64(buf)
+	data := uint32(v >> 32)
+	e := events.Event{T: d.clock.time(int64(uint32(v))), X: uint16(data & 0x3fff), Y: uint16(data >> 14 & 0x3fff), P: uint8(data >> 28 & 1)}
+	if d.old {
+		e.X, e.Y, e.P = uint16(data&0x1ff), uint16(data>>9&0xff), uint8(data>>17&1)
 	}
+	if int64(e.X) > d.right || int64(e.Y) > d.bottom {
+		return 0, d.problem(events.OutOfRange, at, "event at (%d, %d), sensor of %dx%d", e.X, e.Y, d.header.Width, d.header.Height)
+	}
+	if err := d.inOrder(e.T, at); err != nil {
+		return 0, err
+	}
+	dst[0] = e
+	return 1, nil
 }
 
 // fast decodes records until the first that is outside the sensor or steps back
 // in time.
-func (d *datReader) fast(dst []events.Event, buf []byte) int {
+func (d *datReader) fast(dst []events.Event, buf []byte) (int, int) {
 	n := uintptr(min(len(dst), len(buf)/datBytes))
-	if n == 0 || !d.started || d.clock.base+d.clock.last != d.prev {
-		return 0
+	if n == 0 || !d.started || d.clock.base+d.clock.last != d.prev || d.old {
+		return 0, 0
 	}
 	out, in := unsafe.Pointer(&dst[0]), unsafe.Pointer(&buf[0])
 	right, bottom, base, counter := uint64(d.right), uint64(d.bottom), d.clock.base, uint64(d.clock.last)
@@ -118,7 +103,7 @@ func (d *datReader) fast(dst []events.Event, buf []byte) int {
 	}
 	d.clock.last = int64(counter)
 	d.prev = base + int64(counter)
-	return int(i)
+	return int(i), datBytes * int(i)
 }
 
 func newDatWriter(w io.Writer, h events.Header, _ WriteOptions) (events.Writer, error) {

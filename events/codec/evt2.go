@@ -65,44 +65,31 @@ func newEVT2(o Options, h events.Header) *evt2Reader {
 	return d
 }
 
-func (d *evt2Reader) decode(dst []events.Event, buf []byte, offset int64) (n, used int, err error) {
-	for {
-		k, u := d.fast(dst[n:], buf[used:])
-		n += k
-		used += u
-		if used == len(buf) || n == len(dst) {
-			return n, used, nil
+func (d *evt2Reader) word(dst []events.Event, buf []byte, at int64) (int, error) {
+	w := binary.LittleEndian.Uint32(buf)
+	switch w >> 28 {
+	case evtOff, evtOn:
+		e := events.Event{T: d.high.time | int64(w>>22&evt2Low), X: uint16(w >> 11 & 0x7ff), Y: uint16(w & 0x7ff), P: uint8(w >> 28)}
+		if !d.high.known {
+			return 0, d.problem(events.NoTimeBase, at, "event before the first time-high word")
 		}
-		w := binary.LittleEndian.Uint32(buf[used:])
-		at := offset + int64(used)
-		used += evt2Bytes
-		switch w >> 28 {
-		case evtOff, evtOn:
-			e := events.Event{T: d.high.time | int64(w>>22&evt2Low), X: uint16(w >> 11 & 0x7ff), Y: uint16(w & 0x7ff), P: uint8(w >> 28)}
-			err = nil
-			switch {
-			case !d.high.known:
-				err = d.problem(events.NoTimeBase, at, "event before the first time-high word")
-			case int64(e.X) > d.right || int64(e.Y) > d.bottom:
-				err = d.problem(events.OutOfRange, at, "event at (%d, %d), sensor of %dx%d", e.X, e.Y, d.header.Width, d.header.Height)
-			default:
-				if err = d.inOrder(e.T, at); err == nil {
-					dst[n] = e
-					n++
-				}
-			}
-		case evtTimeHigh:
-			d.high.set(int64(w & (evt2HighTurn - 1)))
-		case evtTrigger, evtIMU, evtOthers:
-			err = d.problem(events.NotPolarity, at, "word of type 0x%x", w>>28)
-		case evtContinued:
-		default:
-			err = d.problem(events.UnknownWord, at, "word of type 0x%x", w>>28)
+		if int64(e.X) > d.right || int64(e.Y) > d.bottom {
+			return 0, d.problem(events.OutOfRange, at, "event at (%d, %d), sensor of %dx%d", e.X, e.Y, d.header.Width, d.header.Height)
 		}
-		if err != nil {
-			return n, used - evt2Bytes, err
+		if err := d.inOrder(e.T, at); err != nil {
+			return 0, err
 		}
+		dst[0] = e
+		return 1, nil
+	case evtTimeHigh:
+		d.high.set(int64(w & (evt2HighTurn - 1)))
+	case evtTrigger, evtIMU, evtOthers:
+		return 0, d.problem(events.NotPolarity, at, "word of type 0x%x", w>>28)
+	case evtContinued:
+	default:
+		return 0, d.problem(events.UnknownWord, at, "word of type 0x%x", w>>28)
 	}
+	return 0, nil
 }
 
 // fast decodes events and time-high words until the first word of another type,

@@ -79,38 +79,24 @@ func guessOrder(head []byte) string {
 	return "little"
 }
 
-func (d *evt21Reader) decode(dst []events.Event, buf []byte, offset int64) (n, used int, err error) {
-	for {
-		k, u := d.fast(dst[n:], buf[used:])
-		n += k
-		used += u
-		if used == len(buf) || len(dst)-n < wordRoom {
-			return n, used, nil
-		}
-		w := bits.RotateLeft64(binary.LittleEndian.Uint64(buf[used:]), d.rotate)
-		at := offset + int64(used)
-		used += evt21Bytes
-		switch w >> 60 {
-		case evtOff, evtOn:
-			var k int
-			k, err = d.word(dst[n:], w, at)
-			n += k
-		case evtTimeHigh:
-			d.high.set(int64(w >> 32 & (evt2HighTurn - 1)))
-		case evtTrigger, evtOthers:
-			err = d.problem(events.NotPolarity, at, "word of type 0x%x", w>>60)
-		case evtContinued:
-		default:
-			err = d.problem(events.UnknownWord, at, "word of type 0x%x", w>>60)
-		}
-		if err != nil {
-			return n, used - evt21Bytes, err
-		}
+func (d *evt21Reader) word(dst []events.Event, buf []byte, at int64) (int, error) {
+	w := bits.RotateLeft64(binary.LittleEndian.Uint64(buf), d.rotate)
+	switch w >> 60 {
+	case evtOff, evtOn:
+		return d.pixels(dst, w, at)
+	case evtTimeHigh:
+		d.high.set(int64(w >> 32 & (evt2HighTurn - 1)))
+	case evtTrigger, evtOthers:
+		return 0, d.problem(events.NotPolarity, at, "word of type 0x%x", w>>60)
+	case evtContinued:
+	default:
+		return 0, d.problem(events.UnknownWord, at, "word of type 0x%x", w>>60)
 	}
+	return 0, nil
 }
 
-// word gives out the events of one word, with all checks.
-func (d *evt21Reader) word(dst []events.Event, w uint64, at int64) (n int, err error) {
+// pixels gives out the events of one word.
+func (d *evt21Reader) pixels(dst []events.Event, w uint64, at int64) (n int, err error) {
 	mask := uint32(w)
 	if mask == 0 {
 		return 0, nil

@@ -50,26 +50,8 @@ func newEVT3(o Options, h events.Header) *evt3Reader {
 	return d
 }
 
-func (d *evt3Reader) decode(dst []events.Event, buf []byte, offset int64) (n, used int, err error) {
-	for {
-		k, u := d.fast(dst[n:], buf[used:])
-		n += k
-		used += u
-		if used == len(buf) || len(dst)-n < wordRoom {
-			return n, used, nil
-		}
-		w := uint32(binary.LittleEndian.Uint16(buf[used:]))
-		k, err := d.word(dst[n:], w, offset+int64(used))
-		n += k
-		if err != nil {
-			return n, used, err
-		}
-		used += evt3Bytes
-	}
-}
-
-// word takes one word with all checks and returns how many events it wrote.
-func (d *evt3Reader) word(dst []events.Event, w uint32, at int64) (n int, err error) {
+func (d *evt3Reader) word(dst []events.Event, buf []byte, at int64) (n int, err error) {
+	w := uint32(binary.LittleEndian.Uint16(buf))
 	value := w & (evt3Field - 1)
 	switch w >> 12 {
 	case evt3Row:

@@ -155,13 +155,18 @@ func (h *percentHeader) header(format string, o Options, width, height int) even
 	return out
 }
 
-// A wordDecoder turns whole words of a stream into events.
+// A wordDecoder turns whole words of a stream into events. word is the
+// specification; fast does the same for runs of usual words only.
 type wordDecoder interface {
-	// decode writes the events of buf, which stands at a file offset and
-	// holds whole words, to dst, which has at least wordRoom elements. It
-	// uses up buf or leaves fewer than wordRoom elements of dst unused,
-	// unless it returns an error.
-	decode(dst []events.Event, buf []byte, offset int64) (n, used int, err error)
+	// fast decodes from the front of buf, which holds whole words, up to the
+	// first word that needs a closer look, or until fewer than wordRoom
+	// elements of dst are left.
+	fast(dst []events.Event, buf []byte) (n, used int)
+
+	// word decodes the first word of buf, which stands at a file offset. On
+	// error the word is not used up, its events before the defect are
+	// valid.
+	word(dst []events.Event, buf []byte, at int64) (n int, err error)
 }
 
 // wordRoom is more events than any word or group of words holds, with some to
@@ -206,7 +211,7 @@ func (r *wordReader) Read(dst []events.Event) (int, error) {
 			}
 			target = r.scratch
 		}
-		n, used, err := r.decoder.decode(target, buf[:whole], r.src.Offset())
+		n, used, err := r.decode(target, buf[:whole], r.src.Offset())
 		r.src.Advance(used)
 		if err != nil {
 			r.err = r.stop(err)
@@ -220,6 +225,24 @@ func (r *wordReader) Read(dst []events.Event) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// decode decodes until buf is used up or dst has less than wordRoom left.
+func (r *wordReader) decode(dst []events.Event, buf []byte, offset int64) (n, used int, err error) {
+	for {
+		k, u := r.decoder.fast(dst[n:], buf[used:])
+		n += k
+		used += u
+		if used == len(buf) || len(dst)-n < wordRoom {
+			return n, used, nil
+		}
+		k, err := r.decoder.word(dst[n:], buf[used:], offset+int64(used))
+		n += k
+		if err != nil {
+			return n, used, err
+		}
+		used += r.size
+	}
 }
 
 // endedEarly turns the end of a stream into a truncation at an offset; other

@@ -217,29 +217,27 @@ func poolNDShape(in []Shape, p Params, kernel, stride, pad, dilation Ints, ceil 
 		if out[i] > maxSampleValues {
 			return nil, fmt.Errorf("axis %d of the output would be %d long", i, out[i])
 		}
-		// Only the first and the last windows reach into the padding.
-		for _, o := range windowsAtBorder(out[i], kernel[i], stride[i], pad[i], dilation[i]) {
-			if !touches(o*stride[i]-pad[i], kernel[i], dilation[i], in[0][i]) {
-				return nil, fmt.Errorf("axis %d: window %d lies in the padding", i, o)
-			}
+		if o := windowInPadding(in[0][i], out[i], kernel[i], stride[i], pad[i], dilation[i]); o >= 0 {
+			return nil, fmt.Errorf("axis %d: window %d lies in the padding", i, o)
 		}
 	}
 	out[d] = in[0].Channels()
 	return out, nil
 }
 
-// windowsAtBorder lists the windows that may begin in the padding in front, and
-// as many at the end: at most the span of a window on either side matters.
-func windowsAtBorder(out, k, stride, pad, dilation int) []int {
-	span := (max(pad, dilation*(k-1)) + stride) / stride
-	var list []int
-	for o := 0; o < min(out, span+1); o++ {
-		list = append(list, o)
+// windowInPadding returns a window that has no cell in 0..n-1, -1 if there is
+// none. Windows that begin in the padding in front may jump over the input;
+// behind them only the last can lie beyond it.
+func windowInPadding(n, out, k, stride, pad, dilation int) int {
+	for o := 0; o < out && o*stride < pad; o++ {
+		if !touches(o*stride-pad, k, dilation, n) {
+			return o
+		}
 	}
-	for o := max(len(list), out-span-1); o < out; o++ {
-		list = append(list, o)
+	if !touches((out-1)*stride-pad, k, dilation, n) {
+		return out - 1
 	}
-	return list
+	return -1
 }
 
 // touches says whether one of the k cells from start on lies in 0..n-1.

@@ -60,7 +60,8 @@ func window(pool func(kernel, stride [2]int, pad graph.Pad, ceil bool) graph.Op)
 		{op: pool([2]int{3, 3}, [2]int{1, 0}, graph.Pad{}, false), in: image, fail: "stride [1 0]"},
 		{op: pool([2]int{3, 3}, [2]int{1, 1}, graph.Pad{-1, 0, 0, 0}, false), in: image, fail: "pad [-1 0 0 0]"},
 		{op: pool([2]int{3, 3}, [2]int{1, 1 << 21}, graph.Pad{}, false), in: image, fail: "stride"},
-		{op: pool([2]int{2, 2}, [2]int{2, 2}, graph.Pad{}, false), in: shapes{{8, 4}}, fail: "want [H W C]"},
+		{op: pool([2]int{2, 2}, [2]int{2, 2}, graph.Pad{}, false), in: shapes{{8, 4}}, fail: "window of 2 does not fit into 1+0"},
+		{op: pool([2]int{2, 1}, [2]int{2, 1}, graph.Pad{}, false), in: shapes{{8, 4}}, want: graph.Shape{4, 4}},
 		{op: pool([2]int{2, 2}, [2]int{2, 2}, graph.Pad{}, false), in: image, params: params{"weight": {1}}, fail: `unknown parameter "weight"`},
 	}
 }
@@ -89,8 +90,9 @@ func global(op graph.Op) []shapeCase {
 var shapeCases = map[string][]shapeCase{
 	"input": {
 		{op: &graph.Input{Shape: graph.Shape{2, 3}}, want: graph.Shape{2, 3}},
-		{op: &graph.Input{}, fail: "has 0 axes, want 1 to 3"},
-		{op: &graph.Input{Shape: graph.Shape{1, 2, 3, 4}}, fail: "has 4 axes"},
+		{op: &graph.Input{}, fail: "has 0 axes, want 1 to 8"},
+		{op: &graph.Input{Shape: graph.Shape{1, 2, 3, 4}}, want: graph.Shape{1, 2, 3, 4}},
+		{op: &graph.Input{Shape: graph.Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}}, fail: "has 9 axes"},
 		{op: &graph.Input{Shape: graph.Shape{2, 0}}, fail: "holds 0 values"},
 		{op: &graph.Input{Shape: graph.Shape{-2, -1}}, fail: "negative dimension"},
 		{op: &graph.Input{Shape: graph.Shape{1 << 31, 2}}, fail: "values, want 1 to"},
@@ -116,7 +118,7 @@ var shapeCases = map[string][]shapeCase{
 		{op: conv2d(func(o *graph.Conv2D) { o.Stride[1] = 0 }), in: image, params: params{"weight": {1, 1, 4, 7}}, fail: "stride [1 0]"},
 		{op: conv2d(func(o *graph.Conv2D) { o.Dilation[0] = -1 }), in: image, params: params{"weight": {1, 1, 4, 7}}, fail: "dilation"},
 		{op: conv2d(func(o *graph.Conv2D) { o.Pad[3] = -1 }), in: image, params: params{"weight": {1, 1, 4, 7}}, fail: "pad"},
-		{op: conv2d(nil), in: shapes{{8, 4}}, params: params{"weight": {1, 1, 4, 7}}, fail: "want [H W C]"},
+		{op: conv2d(nil), in: shapes{{4}}, params: params{"weight": {1, 1, 4, 7}}, fail: "want [H W C]"},
 		{op: conv2d(nil), in: shapes{{8, 6, 4}, {8, 6, 4}}, params: params{"weight": {1, 1, 4, 7}}, fail: "2 inputs, want 1"},
 	},
 	"conv_transpose2d": {

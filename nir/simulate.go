@@ -34,7 +34,7 @@ func Modes() []Mode { return []Mode{Burst, Soft, Hard, HardAt, Unbounded} }
 // A Simulator runs a graph of executable nodes in discrete time: in every step
 // every node is evaluated once, in topological order; what comes back over an
 // edge that closes a cycle is the value of the step before. One unit of NIR time
-// is one step.
+// is one step, unless the metadata of Export says otherwise.
 type Simulator struct {
 	mode   Mode
 	units  []*unit
@@ -51,6 +51,7 @@ type unit struct {
 	out  []float32
 	last []float32 // out of the step before, where a back edge leaves
 	v    []float32 // membrane potential
+	r    []float32 // of a timestep
 	run  func(x []float32, u *unit)
 	max  float32
 
@@ -73,6 +74,7 @@ func NewSimulator(g *Graph, mode Mode) (*Simulator, error) {
 		return nil, err
 	}
 	order, back := g.order()
+	dt := g.timestep()
 	s := &Simulator{mode: mode, inputs: make(map[string]*unit)}
 	byName := make(map[string]*unit)
 	for _, name := range order {
@@ -81,7 +83,7 @@ func NewSimulator(g *Graph, mode Mode) (*Simulator, error) {
 			in[name] = shapes[name]
 		}
 		u := &unit{node: n, out: make([]float32, numel(shapes[name])), in: make([]float32, numel(in[name]))}
-		if u.run, err = mode.function(u, in[name], shapes[name]); err != nil {
+		if u.run, err = mode.function(u, in[name], shapes[name], dt); err != nil {
 			return nil, err
 		}
 		byName[name] = u
@@ -174,7 +176,7 @@ func (g *Graph) order() (order []string, back map[[2]string]bool) {
 }
 
 // function returns what a node does to the sum of its inputs.
-func (m Mode) function(u *unit, in, out []int) (func(x []float32, u *unit), error) {
+func (m Mode) function(u *unit, in, out []int, dt float64) (func(x []float32, u *unit), error) {
 	n := u.node
 	switch n.Type {
 	case "Input", "Output", "Flatten":
@@ -190,8 +192,9 @@ func (m Mode) function(u *unit, in, out []int) (func(x []float32, u *unit), erro
 			}
 		}, nil
 	case "I":
+		u.r = perStep(n, dt)
 		return func(x []float32, u *unit) {
-			for i, r := range n.Arrays["r"].Data {
+			for i, r := range u.r {
 				u.out[i] += r * x[i]
 			}
 		}, nil
@@ -205,8 +208,7 @@ func (m Mode) function(u *unit, in, out []int) (func(x []float32, u *unit), erro
 			}
 		}, nil
 	case "IF":
-		u.v = make([]float32, len(u.out))
-		u.max = 1
+		u.v, u.r, u.max = make([]float32, len(u.out)), perStep(n, dt), 1
 		if k, ok := number(n.Metadata["adafire_maxspike"]); ok {
 			if k < 1 || k > 255 {
 				return nil, fmt.Errorf("node %q (IF): adafire_maxspike %g: want 1 to 255", n.Name, k)
@@ -216,6 +218,15 @@ func (m Mode) function(u *unit, in, out []int) (func(x []float32, u *unit), erro
 		return m.fire, nil
 	}
 	return nil, refusal(n.Name, n.Type, "cannot be simulated")
+}
+
+// perStep returns r times the length of a timestep.
+func perStep(n *Node, dt float64) []float32 {
+	out := make([]float32, len(n.Arrays["r"].Data))
+	for i, r := range n.Arrays["r"].Data {
+		out[i] = float32(float64(r) * dt)
+	}
+	return out
 }
 
 // number returns a number of metadata.
@@ -235,7 +246,7 @@ func number(v any) (float64, bool) {
 func (m Mode) fire(x []float32, u *unit) {
 	a := u.node.Arrays
 	reset := a["v_reset"]
-	r, threshold := a["r"].Data, a["v_threshold"].Data
+	r, threshold := u.r, a["v_threshold"].Data
 	for i, th := range threshold {
 		v := u.v[i] + r[i]*x[i]
 		n := float32(0)
@@ -322,14 +333,24 @@ func (s *Simulator) Step(inputs map[string][]float32) ([]float32, error) {
 	return s.output.out, nil
 }
 
-// Run resets the network and runs input [T, ...] of the graph's only input,
-// channels first, step by step; it returns the output [T, ...].
+// Run resets the network and runs input [T, ...] of the graph's input, channels
+// first, step by step; it returns the output [T, ...]. Inputs for initial
+// potentials, as the exact profile writes them, are fed in the first step.
 func (s *Simulator) Run(input *tensor.Tensor) (*tensor.Tensor, error) {
-	if len(s.inputs) != 1 {
-		return nil, fmt.Errorf("%d inputs, want one", len(s.inputs))
-	}
 	name := ""
-	for name = range s.inputs {
+	feed := make(map[string][]float32)
+	for n, u := range s.inputs {
+		if start, ok := u.node.Metadata["adafire_v_init"].(*Array); ok && len(start.Data) == len(u.out) {
+			feed[n] = start.Data
+			continue
+		}
+		if name != "" {
+			return nil, fmt.Errorf("inputs %q and %q, want one", name, n)
+		}
+		name = n
+	}
+	if name == "" {
+		return nil, fmt.Errorf("no input but for initial potentials")
 	}
 	if len(input.Shape) == 0 || len(input.Data) != input.Shape[0]*len(s.inputs[name].out) {
 		return nil, fmt.Errorf("input of shape %v, want [timesteps %v]: %w", input.Shape, s.inputs[name].node.Ints["shape"], tensor.ErrShape)
@@ -338,9 +359,15 @@ func (s *Simulator) Run(input *tensor.Tensor) (*tensor.Tensor, error) {
 	steps, size := input.Shape[0], len(s.inputs[name].out)
 	out := tensor.New(append([]int{steps}, s.output.node.Ints["shape"]...)...)
 	for t := range steps {
-		y, err := s.Step(map[string][]float32{name: input.Data[t*size : (t+1)*size]})
+		feed[name] = input.Data[t*size : (t+1)*size]
+		y, err := s.Step(feed)
 		if err != nil {
 			return nil, err
+		}
+		if t == 0 {
+			for n := range feed {
+				feed[n] = make([]float32, len(s.inputs[n].out))
+			}
 		}
 		copy(out.Data[t*len(y):], y)
 	}

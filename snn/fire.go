@@ -18,6 +18,7 @@ type fireStep struct {
 	in        int   // wire that the convolution, or else the neurons, read
 	conv      *conv // nil: the current is the wire itself, or comes from ints
 	ints      *intLayer
+	kernel    string      // see Network.Kernel
 	add       int         // wire added to the convolution's result, -1 if none
 	addend    *graph.Node // what is added: that wire's node, or a projection in ints; nil if nothing
 	inScale   []float32
@@ -69,6 +70,7 @@ func (p *plan) newFire(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 		f.in = p.index[src]
 		f.inScale = factor(p.wires[f.in].scale, w.scale, channels)
 	}
+	f.kernel = f.kernelName(p.weights)
 	return f
 }
 
@@ -311,63 +313,73 @@ func (s *fireStep) fireEvents(r *run, offset, initial []float32) {
 // fireRows works on one sample at a time, in blocks of output rows that go
 // through all timesteps while their potentials stay in the cache.
 func (s *fireStep) fireRows(r *run, offset, initial []float32) {
-	p, steps := r.net.plan, r.span
-	size, in := p.wires[s.out].size, p.wires[s.in].size
-	oh, row := s.conv.shape.OutH(), s.conv.shape.OutW()*s.conv.shape.Cout
+	in := r.net.plan.wires[s.in].size
+	oh := s.conv.shape.OutH()
 	rows := (minRowPixels + s.conv.shape.OutW() - 1) / s.conv.shape.OutW()
 	blocks := (oh + rows - 1) / rows
-	chunk := max(1, min(steps, maxExpanded/in)) // timesteps at a time
+	chunk := max(1, min(r.span, maxExpanded/in)) // timesteps at a time
 	for len(r.scratch.rows) < r.pool.Workers() {
 		r.scratch.rows = append(r.scratch.rows, rowScratch{})
 	}
-	type tally struct {
-		spikes, events int64
-		bad            int // timestep of the first non-finite potential, -1 if none
-	}
-	tallies := make([]tally, blocks)
+	tallies := grow(&r.scratch.tallies, blocks)
+	job := &r.job
 	for g := range r.samples {
-		v := s.potentials(r, g, initial)
-		for t0 := 0; t0 < steps; t0 += chunk {
-			t1 := min(t0+chunk, steps)
-			x := r.spread(s.in, g, t0, t1)
-			r.pool.ForWorker(blocks, func(worker, b int) {
-				lo, hi := b*rows, min((b+1)*rows, oh)
-				sc := &r.scratch.rows[worker]
-				var current []float32
-				if r.kept == nil {
-					current = grow(&sc.current, (hi-lo)*row)
+		*job = rowJob{s: s, offset: offset, rows: rows, blocks: blocks, sample: g, v: s.potentials(r, g, initial)}
+		for job.t0 = 0; job.t0 < r.span; job.t0 = job.t1 {
+			job.t1 = min(job.t0+chunk, r.span)
+			job.x = r.spread(s.in, g, job.t0, job.t1)
+			if r.pool.Workers() > 1 {
+				r.pool.ForWorker(blocks, r.floatBlock)
+			} else {
+				for b := range blocks {
+					r.fireFloatBlock(0, b)
 				}
-				e := kernel.Epilogue{Bias: s.conv.bias}
-				if s.add >= 0 {
-					e.Add = grow(&sc.addend, (hi-lo)*row)
-				}
-				sum := tally{bad: -1}
-				for t := t0; t < t1; t++ {
-					if s.add >= 0 && (t == t0 || p.wires[s.add].kind != analog) {
-						r.slice(e.Add, s.add, g, t, lo*row, hi*row, s.addScale)
-					}
-					at := (g*steps + t) * size
-					if r.kept != nil {
-						current = r.kept[at+lo*row : at+hi*row]
-					}
-					kernel.ConvRows(s.conv.shape, x[(t-t0)*in:(t-t0+1)*in], s.conv.filter, e, lo, hi, current)
-					spikes, events, finite := s.update(r, g*steps+t, lo*row, hi*row, v, current, offset)
-					sum.spikes, sum.events = sum.spikes+spikes, sum.events+events
-					if !finite && sum.bad < 0 {
-						sum.bad = t
-					}
-				}
-				tallies[b] = sum
-			})
+			}
 			for _, sum := range tallies {
 				r.layers[s.layer].add(g, sum.spikes, sum.events)
 				if sum.bad >= 0 {
-					r.fail(s, g, sum.bad, v[:s.size])
+					r.failAt(s, g, sum.bad, sum.at, sum.value)
 					return
 				}
 			}
 		}
 	}
+}
+
+// fireFloatBlock is block b of the rows of a sample, of weights in floats.
+func (r *run) fireFloatBlock(worker, b int) {
+	job, p := &r.job, r.net.plan
+	s, g := job.s, job.sample
+	in, row := p.wires[s.in].size, s.conv.shape.OutW()*s.conv.shape.Cout
+	lo, hi := b*job.rows, min((b+1)*job.rows, s.conv.shape.OutH())
+	sc := &r.scratch.rows[worker]
+	var current []float32
+	if r.kept == nil {
+		current = grow(&sc.current, (hi-lo)*row)
+	}
+	e := kernel.Epilogue{Bias: s.conv.bias}
+	if s.add >= 0 {
+		e.Add = grow(&sc.addend, (hi-lo)*row)
+	}
+	sum := rowTally{bad: -1}
+	for t := job.t0; t < job.t1; t++ {
+		if s.add >= 0 && (t == job.t0 || p.wires[s.add].kind != analog) {
+			r.slice(e.Add, s.add, g, t, lo*row, hi*row, s.addScale)
+		}
+		at := (g*r.span + t) * s.size
+		if r.kept != nil {
+			current = r.kept[at+lo*row : at+hi*row]
+		}
+		kernel.ConvRows(s.conv.shape, job.x[(t-job.t0)*in:(t-job.t0+1)*in], s.conv.filter, e, lo, hi, current)
+		spikes, events, finite := s.update(r, g*r.span+t, lo*row, hi*row, job.v, current, job.offset)
+		sum.spikes, sum.events = sum.spikes+spikes, sum.events+events
+		if !finite && sum.bad < 0 {
+			sum.bad = t
+			i := notFinite(job.v[lo*row : hi*row])
+			sum.at, sum.value = lo*row+i, job.v[lo*row+i]
+		}
+	}
+	r.scratch.tallies[b] = sum
 }
 
 // fireBatch gives the convolution many timesteps and samples at a time: for

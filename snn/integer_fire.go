@@ -134,6 +134,12 @@ type rowJob struct {
 	s               *fireStep
 	offset, initial []float32
 	rows, blocks    int // rows of a block, blocks of a sample
+
+	// Of weights in floats, which take the samples one by one:
+	sample int
+	t0, t1 int       // timesteps
+	x      []float32 // inputs of these
+	v      []float32 // potentials
 }
 
 // fireIntRows works on blocks of output rows, which go through all timesteps

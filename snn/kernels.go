@@ -24,32 +24,33 @@ func (k KernelUse) Events() float64 {
 // that skips zero counts in those timesteps and samples in which that is faster
 // (Result.Kernels tells how many); "none" where the current comes from a step of
 // its own.
-func (n *Network) Kernel(i int) string {
-	f := n.plan.fires[i]
+func (n *Network) Kernel(i int) string { return n.plan.fires[i].kernel }
+
+func (s *fireStep) kernelName(p Precision) string {
 	switch {
-	case f.ints != nil && f.ints.parts[0].events != nil:
-		return string(n.plan.weights)
-	case f.ints != nil:
-		return "dense " + string(n.plan.weights)
-	case f.conv == nil:
+	case s.ints != nil && s.ints.parts[0].events != nil:
+		return string(p)
+	case s.ints != nil:
+		return "dense " + string(p)
+	case s.conv == nil:
 		return "none"
-	case f.conv.events != nil:
+	case s.conv.events != nil:
 		return "events"
 	}
 	return "dense"
 }
 
 // kernels adds up what the workers' runs counted.
-func (n *Network) kernels(runs []*run) []KernelUse {
-	list := make([]KernelUse, len(n.plan.fires))
-	for i := range list {
-		list[i].Kernel = n.Kernel(i)
+func (n *Network) kernels(runs []*run, list *[]KernelUse) {
+	grow(list, len(n.plan.fires))
+	for i := range *list {
+		use := KernelUse{Kernel: n.plan.fires[i].kernel}
 		for _, r := range runs {
 			if r != nil {
-				list[i].Frames += r.uses[i].Frames
-				list[i].EventFrames += r.uses[i].EventFrames
+				use.Frames += r.uses[i].Frames
+				use.EventFrames += r.uses[i].EventFrames
 			}
 		}
+		(*list)[i] = use
 	}
-	return list
 }

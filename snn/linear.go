@@ -262,21 +262,23 @@ func newFunction(n *graph.Node, in [][]float32, out []float32, u use) (function,
 			kernel.AvgPool(p, s, x[0], y, op.CountIncludePad)
 		}, nil
 	case *graph.GlobalAvgPool:
-		return func(p *parallel.Pool, k int, x [][]float32, y []float32) {
-			kernel.GlobalAvgPool(p, k, h*w, c, x[0], y)
+		return func(_ *parallel.Pool, k int, x [][]float32, y []float32) {
+			for i := range k {
+				meanRows(y[i*c:(i+1)*c], x[0][i*h*w*c:(i+1)*h*w*c])
+			}
 		}, nil
 	case *graph.GlobalMaxPool:
 		return func(p *parallel.Pool, k int, x [][]float32, y []float32) {
 			kernel.GlobalMaxPool(p, k, h*w, c, x[0], y, nil)
 		}, nil
 	case *graph.Upsample:
+		if op.Mode == "nearest" {
+			from := nearestSource(h, w, op.Size[0], op.Size[1])
+			return func(_ *parallel.Pool, _ int, x [][]float32, y []float32) { copyPixels(y, x[0], from, h*w, c) }, nil
+		}
 		return func(p *parallel.Pool, k int, x [][]float32, y []float32) {
 			s := kernel.ResampleShape{N: k, H: h, W: w, C: c, OutH: op.Size[0], OutW: op.Size[1]}
-			if op.Mode == "nearest" {
-				kernel.ResampleNearest(p, s, x[0], y)
-			} else {
-				kernel.ResampleBilinear(p, s, x[0], y, op.AlignCorners)
-			}
+			kernel.ResampleBilinear(p, s, x[0], y, op.AlignCorners)
 		}, nil
 	case *graph.Concat:
 		widths := make([]int, len(n.Inputs))
@@ -387,6 +389,28 @@ func addRows(dst, x, f []float32) {
 		for i, v := range x[lo : lo+len(f)] {
 			d[i] += v * f[i]
 		}
+	}
+}
+
+// copyPixels copies, for samples or timesteps of in pixels of c channels each,
+// pixel from[i] to pixel i.
+func copyPixels[E any](dst, x []E, from []int, in, c int) {
+	for at, to := 0, 0; to < len(dst); at, to = at+in*c, to+len(from)*c {
+		for i, src := range from {
+			copy(dst[to+i*c:to+(i+1)*c], x[at+src*c:])
+		}
+	}
+}
+
+// meanRows is kernel.GlobalAvgPool of one sample, without allocating.
+func meanRows(y, x []float32) {
+	c := len(y)
+	for ch := range y {
+		var sum float64
+		for i := ch; i < len(x); i += c {
+			sum += float64(x[i])
+		}
+		y[ch] = float32(sum / float64(len(x)/c))
 	}
 }
 

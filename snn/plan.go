@@ -43,18 +43,19 @@ type step interface {
 
 // plan is what New compiles a graph to.
 type plan struct {
-	wires   []*wire // one per node, in graph order
-	steps   []step  // steps[i] produces wires[i]; nil for inputs
-	index   map[*graph.Node]int
-	readout []int // wires evaluated on means, in order
-	output  int
-	input   int
-	fires   []*fireStep
-	frees   [][]int // wires that nothing reads any more, per step
-	lasting []int   // analog wires that are read in every timestep or by the readout
-	weights Precision
-	signed  bool
-	choice  choice
+	wires    []*wire // one per node, in graph order
+	steps    []step  // steps[i] produces wires[i]; nil for inputs
+	index    map[*graph.Node]int
+	readout  []int // wires evaluated on means, in order
+	output   int
+	outScale []float32 // of the output, nil for 1
+	input    int
+	fires    []*fireStep
+	frees    [][]int // wires that nothing reads any more, per step
+	lasting  []int   // analog wires that are read in every timestep or by the readout
+	weights  Precision
+	signed   bool
+	choice   choice
 }
 
 func compile(g *graph.Graph, cfg *Config, c choice) (*plan, error) {
@@ -74,6 +75,7 @@ func compile(g *graph.Graph, cfg *Config, c choice) (*plan, error) {
 		return nil, err
 	}
 	p.chooseScales(g, cfg, uses)
+	p.outScale = factor(p.wires[p.output].scale, nil, g.Outputs[0].Shape.Channels())
 	for i, n := range g.Nodes {
 		if i == p.input {
 			continue

@@ -29,8 +29,9 @@ type run struct {
 	elapsed []time.Duration // per step, over all groups of the run
 	uses    []KernelUse     // per layer, over all groups of the run
 
-	job      rowJob
-	rowBlock func(worker, block int) // fireRowBlock, made once
+	job rowJob
+	// fireRowBlock and fireFloatBlock as values, made once.
+	rowBlock, floatBlock func(worker, block int)
 
 	slots      state // what state points to
 	freeFloats [][]float32
@@ -41,6 +42,8 @@ type run struct {
 // scratch is working memory of the steps; what is in it never outlives a step.
 type scratch struct {
 	inputs   [][]float32 // inputs of a function, spread over time
+	floatsIn [][]float32 // inputs of a step
+	bytesIn  [][]uint8   // the same
 	expanded []float32   // counts of a convolution's input as floats
 	current  []float32
 	addend   []float32
@@ -51,6 +54,8 @@ type scratch struct {
 	tallies  []rowTally
 	byEvents []bool  // per part of an integer layer and frame
 	live     []int32 // counts of a frame that are not zero
+	logits   []float32
+	stay     []int // slots that stay
 	sums     []uint32
 	cum, top []int32
 }
@@ -61,7 +66,7 @@ func (n *Network) newRun() *run {
 	k := len(n.plan.wires)
 	r := &run{net: n, floats: make([][]float32, k), bytes: make([][]uint8, k), means: make([][]float32, k),
 		layers: make([]LayerCounts, len(n.plan.fires)), elapsed: make([]time.Duration, k), uses: make([]KernelUse, len(n.plan.fires))}
-	r.rowBlock = r.fireRowBlock
+	r.rowBlock, r.floatBlock = r.fireRowBlock, r.fireFloatBlock
 	return r
 }
 
@@ -191,7 +196,7 @@ type analogStep struct {
 }
 
 func (s *analogStep) run(r *run) {
-	in := make([][]float32, len(s.in))
+	in := grow(&r.scratch.floatsIn, len(s.in))
 	for i, w := range s.in {
 		in[i] = r.floats[w]
 	}
@@ -206,7 +211,7 @@ type currentStep struct {
 }
 
 func (s *currentStep) run(r *run) {
-	in := make([][]float32, len(s.in))
+	in := grow(&r.scratch.floatsIn, len(s.in))
 	for i, w := range s.in {
 		in[i] = r.overTime(w, i)
 	}
@@ -239,7 +244,7 @@ type countStep struct {
 }
 
 func (s *countStep) run(r *run) {
-	in := make([][]uint8, len(s.in))
+	in := grow(&r.scratch.bytesIn, len(s.in))
 	for i, w := range s.in {
 		in[i] = r.bytes[w]
 	}
@@ -265,13 +270,7 @@ func (p *plan) newCountStep(n *graph.Node, cfg *Config) (step, error) {
 		s.fn = func(_ *run, in [][]uint8, out []uint8) { concat(out, in, widths) }
 	case *graph.Upsample:
 		from := nearestSource(h, w, op.Size[0], op.Size[1])
-		s.fn = func(_ *run, in [][]uint8, out []uint8) {
-			for at, to := 0, 0; to < len(out); at, to = at+h*w*c, to+len(from)*c {
-				for i, src := range from {
-					copy(out[to+i*c:to+(i+1)*c], in[0][at+src*c:])
-				}
-			}
-		}
+		s.fn = func(_ *run, in [][]uint8, out []uint8) { copyPixels(out, in[0], from, h*w, c) }
 	case *graph.MaxPool2D, *graph.GlobalMaxPool:
 		s.fn = maxPoolCounts(s.out, maxPoolShape(n), cfg)
 	case *graph.AvgPool2D:
@@ -346,7 +345,6 @@ func (s *maxStep) run(r *run) {
 	in, size := r.net.plan.wires[s.in].size, r.net.plan.wires[s.out].size
 	x, y := r.floats[s.in], r.newFloats(s.out, r.samples*r.span*size)
 	cum, top := grow(&r.scratch.cum, in), grow(&r.scratch.top, size)
-	sums := grow(&r.scratch.addend, in)
 	for i := range r.samples * r.span {
 		switch {
 		case r.state != nil:
@@ -355,16 +353,7 @@ func (s *maxStep) run(r *run) {
 			clear(cum)
 			clear(top)
 		}
-		for k, c := range x[i*in : (i+1)*in] {
-			cum[k] += int32(c)
-			sums[k] = float32(cum[k]) // exact: below 2^24
-		}
-		row := y[i*size : (i+1)*size]
-		kernel.MaxPool(nil, s.shape, sums, row, nil)
-		for k, m := range row {
-			row[k] = m - float32(top[k])
-			top[k] = int32(m)
-		}
+		kernel.MaxPoolChanges(s.shape, cum, top, x[i*in:(i+1)*in], y[i*size:(i+1)*size])
 	}
 	r.countOperations(s.out)
 }
@@ -378,7 +367,7 @@ type readoutStep struct {
 }
 
 func (s *readoutStep) run(r *run) {
-	in := make([][]float32, len(s.in))
+	in := grow(&r.scratch.floatsIn, len(s.in))
 	for i, w := range s.in {
 		in[i] = r.means[w]
 	}
@@ -403,8 +392,7 @@ func (r *run) readOut(out []float32) {
 	for _, i := range p.readout {
 		p.steps[i].run(r)
 	}
-	w := p.wires[p.output]
-	scaleRows(out, r.means[p.output], factor(w.scale, nil, w.node.Shape.Channels()))
+	scaleRows(out, r.means[p.output], p.outScale)
 }
 
 // average sets the mean of a wire over the timesteps lo..hi-1.

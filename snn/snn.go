@@ -49,12 +49,13 @@ var ErrNotFinite = errors.New("not a finite number")
 // A Network is a compiled spiking network. It may be run from several
 // goroutines at a time.
 type Network struct {
-	g     *graph.Graph
-	given *Config // what New was given
-	cfg   *Config // the same as it runs
-	plan  *plan
-	cost  []wireCost // per wire: what a spike on it causes
-	idle  sync.Pool  // *run: working memory between runs
+	g       *graph.Graph
+	given   *Config // what New was given
+	cfg     *Config // the same as it runs
+	plan    *plan
+	cost    []wireCost // per wire: what a spike on it causes
+	idle    sync.Pool  // *run: working memory between runs
+	batches sync.Pool  // *batch: the same
 }
 
 // New compiles a graph with folded batch norms (graph passes of package
@@ -93,6 +94,10 @@ func (n *Network) Config() *Config { return n.given.Clone() }
 type Options struct {
 	// Trace keeps the counts of every layer and the logits of every timestep.
 	Trace bool
+	// Reuse is a result of an earlier run whose memory is used for this one, which
+	// it becomes; nil for a new one. After some runs on batches of one size, a run
+	// in one goroutine then allocates nothing.
+	Reuse *Result
 }
 
 // A Result holds what a run found for N samples.
@@ -119,29 +124,93 @@ type NodeTime struct {
 	Elapsed time.Duration
 }
 
-// collect ends the runs of the workers: it returns the first error in the order
-// of the groups, or else what they measured, and keeps their working memory for
-// the next run.
-func (n *Network) collect(runs []*run, errs []error) ([]NodeTime, []KernelUse, error) {
-	for _, err := range errs {
+// A batch is a call of Run or RunSteps: what its workers share. It is kept for
+// the next call.
+type batch struct {
+	net    *Network
+	ctx    context.Context
+	pool   *parallel.Pool // for the inside of a layer; nil when groups run in parallel
+	res    *Result
+	steps  *StepResult
+	decide Decide
+	trace  bool
+	groups []group
+	runs   []*run // per worker, nil where it took no group
+	errs   []error
+	work   func(worker, i int) // of group i
+}
+
+// newBatch prepares a call with the given groups.
+func (n *Network) newBatch(ctx context.Context, pool *parallel.Pool) *batch {
+	b, ok := n.batches.Get().(*batch)
+	if !ok {
+		b = &batch{net: n}
+		b.work = b.group
+	}
+	b.ctx, b.pool = ctx, pool
+	b.res, b.steps, b.decide, b.trace = nil, nil, nil, false
+	return b
+}
+
+// run works on the groups with the workers of pool.
+func (b *batch) run(pool *parallel.Pool) error {
+	clear(grow(&b.runs, pool.Workers()))
+	clear(grow(&b.errs, len(b.groups)))
+	if len(b.groups) >= pool.Workers() {
+		b.pool = nil // groups keep the workers busy
+	}
+	pool.ForWorker(len(b.groups), b.work)
+	for _, err := range b.errs {
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	times, uses := n.times(runs), n.kernels(runs)
-	for _, r := range runs {
+	return nil
+}
+
+// group works on group i.
+func (b *batch) group(worker, i int) {
+	if b.errs[i] = b.ctx.Err(); b.errs[i] != nil {
+		return
+	}
+	r := b.runs[worker]
+	if r == nil {
+		if r, _ = b.net.idle.Get().(*run); r == nil {
+			r = b.net.newRun()
+		}
+		b.runs[worker] = r
+	}
+	r.keep = b.trace
+	if b.steps != nil {
+		b.errs[i] = r.stream(b.ctx, b.pool, b.groups[i], b.decide, b.steps)
+	} else {
+		b.errs[i] = r.whole(b.pool, b.groups[i], b.res, b.trace)
+	}
+}
+
+// end writes what the workers' runs measured to times and uses and keeps their
+// working memory for the next call.
+func (b *batch) end(times *[]NodeTime, uses *[]KernelUse) {
+	b.net.times(b.runs, times)
+	b.net.kernels(b.runs, uses)
+	for i, r := range b.runs {
 		if r != nil {
 			clear(r.elapsed)
 			clear(r.uses)
-			n.idle.Put(r)
+			b.net.idle.Put(r)
 		}
+		b.runs[i] = nil
 	}
-	return times, uses, nil
+	for i := range b.groups {
+		b.groups[i] = group{}
+	}
+	b.ctx, b.pool, b.res, b.steps, b.decide = nil, nil, nil, nil, nil
+	b.net.batches.Put(b)
 }
 
 // times adds up what the workers' runs measured.
-func (n *Network) times(runs []*run) []NodeTime {
-	var list []NodeTime
+func (n *Network) times(runs []*run, list *[]NodeTime) {
+	*list = (*list)[:0]
 	for i, w := range n.plan.wires {
 		if n.plan.steps[i] == nil {
 			continue
@@ -152,67 +221,83 @@ func (n *Network) times(runs []*run) []NodeTime {
 				t.Elapsed += r.elapsed[i]
 			}
 		}
-		list = append(list, t)
+		*list = append(*list, t)
 	}
-	return list
 }
 
 // Run simulates the network on x [N, ...], samples of the graph's input shape.
 // A nil pool runs in the calling goroutine.
 func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor, opt Options) (*Result, error) {
-	groups, err := n.group(x, pool)
-	if err != nil {
+	if err := n.check(x); err != nil {
 		return nil, err
 	}
 	samples := x.Shape[0]
+	b := n.newBatch(ctx, pool)
+	b.groups = n.cut(b.groups, x, n.groupSize(samples, pool))
+	b.res, b.trace = n.result(opt, samples), opt.Trace
+	res := b.res
+	if err := b.run(pool); err != nil {
+		return nil, err
+	}
+	b.end(&res.Times, &res.Kernels)
+	if err := n.finite(res.Logits); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// result makes room for what a run of some samples finds, in the memory of an
+// earlier result where there is one.
+func (n *Network) result(opt Options, samples int) *Result {
+	res := opt.Reuse
+	if res == nil {
+		res = &Result{}
+	}
 	out := n.plan.wires[n.plan.output]
-	res := &Result{Logits: tensor.New(append([]int{samples}, out.node.Shape...)...), Layers: make([]LayerCounts, len(n.plan.fires))}
+	if res.Logits == nil {
+		res.Logits = &tensor.Tensor{}
+	}
+	res.Logits.Shape = append(append(res.Logits.Shape[:0], samples), out.node.Shape...)
+	grow(&res.Logits.Data, samples*out.size)
+	grow(&res.Layers, len(n.plan.fires))
 	for i := range res.Layers {
 		res.Layers[i].reset(samples)
 	}
+	res.StepLogits, res.StepCounts = nil, nil
 	if opt.Trace {
 		n.allocateTrace(res, samples)
 	}
-	inner := pool
-	if len(groups) >= pool.Workers() {
-		inner = nil // samples keep the workers busy
+	return res
+}
+
+// whole runs a group through all layers and timesteps.
+func (r *run) whole(pool *parallel.Pool, g group, res *Result, trace bool) error {
+	n := r.net
+	r.begin(g.lo, g.hi-g.lo, g.x, pool)
+	defer r.end()
+	r.steps(0, len(n.plan.steps))
+	if r.err != nil {
+		return r.err
 	}
-	runs := make([]*run, pool.Workers())
-	errs := make([]error, len(groups))
-	pool.ForWorker(len(groups), func(worker, i int) {
-		if errs[i] = ctx.Err(); errs[i] != nil {
-			return
-		}
-		if runs[worker] == nil {
-			runs[worker], _ = n.idle.Get().(*run)
-			if runs[worker] == nil {
-				runs[worker] = n.newRun()
-			}
-			runs[worker].keep = opt.Trace
-		}
-		r, g := runs[worker], groups[i]
-		r.begin(g.lo, g.hi-g.lo, g.x, inner)
-		defer r.end()
-		r.steps(0, len(n.plan.steps))
-		if errs[i] = r.err; r.err != nil {
-			return
-		}
-		r.logits(0, n.cfg.Timesteps, res.Logits.Data[g.lo*out.size:g.hi*out.size])
-		for l := range res.Layers {
-			res.Layers[l].put(g.lo, &r.layers[l])
-		}
-		if opt.Trace {
-			r.trace(res, samples, g.lo)
-		}
-	})
-	if res.Times, res.Kernels, err = n.collect(runs, errs); err != nil {
-		return nil, err
+	size := n.plan.wires[n.plan.output].size
+	r.logits(0, n.cfg.Timesteps, res.Logits.Data[g.lo*size:g.hi*size])
+	for l := range res.Layers {
+		res.Layers[l].put(g.lo, &r.layers[l])
 	}
-	if i := res.Logits.FirstNonFinite(); i >= 0 {
-		return nil, fmt.Errorf("node %q: output of sample %d, channel %d is %g: %w",
-			out.node.Name, i/out.size, i%out.node.Shape.Channels(), res.Logits.Data[i], ErrNotFinite)
+	if trace {
+		r.trace(res, res.Logits.Shape[0], g.lo)
 	}
-	return res, nil
+	return nil
+}
+
+// finite refuses outputs that are no finite numbers.
+func (n *Network) finite(logits *tensor.Tensor) error {
+	out := n.plan.wires[n.plan.output]
+	if i := logits.FirstNonFinite(); i >= 0 {
+		return fmt.Errorf("node %q: output of sample %d, channel %d is %g: %w",
+			out.node.Name, i/out.size, i%out.node.Shape.Channels(), logits.Data[i], ErrNotFinite)
+	}
+	return nil
 }
 
 // group cuts a batch into the pieces that workers take.
@@ -229,8 +314,11 @@ func (n *Network) group(x *tensor.Tensor, pool *parallel.Pool) ([]group, error) 
 	if err := n.check(x); err != nil {
 		return nil, err
 	}
-	samples := x.Shape[0]
-	return n.cut(x, max(1, min(maxGroup, samples/(2*pool.Workers())))), nil
+	return n.cut(nil, x, n.groupSize(x.Shape[0], pool)), nil
+}
+
+func (n *Network) groupSize(samples int, pool *parallel.Pool) int {
+	return max(1, min(maxGroup, samples/(2*pool.Workers())))
 }
 
 // check refuses what is no batch of inputs.
@@ -253,10 +341,10 @@ func (n *Network) check(x *tensor.Tensor) error {
 	return nil
 }
 
-// cut makes groups of at most size samples.
-func (n *Network) cut(x *tensor.Tensor, size int) []group {
+// cut makes groups of at most size samples, in the memory of earlier ones.
+func (n *Network) cut(groups []group, x *tensor.Tensor, size int) []group {
 	in, samples := n.plan.wires[n.plan.input], x.Shape[0]
-	var groups []group
+	groups = groups[:0]
 	for lo := 0; lo < samples; lo += size {
 		hi := min(lo+size, samples)
 		groups = append(groups, group{lo, hi, x.Data[lo*in.size : hi*in.size]})

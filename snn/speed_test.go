@@ -2,12 +2,11 @@ package snn_test
 
 import (
 	"fmt"
-	"math"
 	"testing"
-	"time"
 
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/bench"
 	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/random"
 	"github.com/adafire/adafire/models"
@@ -71,29 +70,31 @@ func BenchmarkNetworks(b *testing.B) {
 							b.Fatal(err)
 						}
 						var layers []snn.LayerCounts
-						run := func() {
+						var uses []snn.KernelUse
+						run := func() error {
 							if schedule == "steps" {
 								got, err := net.RunSteps(b.Context(), nil, x, nil)
-								if err != nil {
-									b.Fatal(err)
+								if err == nil {
+									layers, uses = got.Layers, got.Kernels
 								}
-								layers = got.Layers
-								return
+								return err
 							}
 							got, err := net.Run(b.Context(), nil, x, snn.Options{})
-							if err != nil {
-								b.Fatal(err)
+							if err == nil {
+								layers, uses = got.Layers, got.Kernels
 							}
-							layers = got.Layers
+							return err
 						}
-						run()
-						best := math.Inf(1)
-						for b.Loop() {
-							begin := time.Now()
-							run()
-							best = min(best, time.Since(begin).Seconds())
+						times, err := bench.Time(b.Context(), b.N, run)
+						if err != nil {
+							b.Fatal(err)
 						}
+						best := times.CPU / 1e3
 						var events, updates float64
+						var frames, byEvents int64
+						for _, u := range uses {
+							frames, byEvents = frames+u.Frames, byEvents+u.EventFrames
+						}
 						for i, l := range net.Layers() {
 							for _, e := range layers[i].Events {
 								events += float64(e)
@@ -101,7 +102,8 @@ func BenchmarkNetworks(b *testing.B) {
 							updates += float64(l.Neurons * batch * timesteps)
 						}
 						rate := 2 * float64(res.Graph.MACs()) * batch * timesteps / best / 1e9
-						b.ReportMetric(best*1e3, "min-ms")
+						b.ReportMetric(best*1e3, "cpu-ms")
+						b.ReportMetric(float64(byEvents)/float64(frames), "by-events")
 						b.ReportMetric(rate, "Gop/s")
 						b.ReportMetric(rate/kernel.PeakGFLOPS(), "of-peak")
 						b.ReportMetric(events/updates, "density")

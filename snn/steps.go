@@ -84,27 +84,13 @@ func (n *Network) RunSteps(ctx context.Context, pool *parallel.Pool, x *tensor.T
 	}
 	// Long pieces keep their slots full for longer, several per worker make up
 	// for pieces that take longer than others.
-	groups := n.cut(x, max(1, (samples+2*pool.Workers()-1)/(2*pool.Workers())))
-	inner := pool
-	if len(groups) >= pool.Workers() {
-		inner = nil
-	}
-	runs := make([]*run, pool.Workers())
-	errs := make([]error, len(groups))
-	pool.ForWorker(len(groups), func(worker, i int) {
-		if runs[worker] == nil {
-			runs[worker], _ = n.idle.Get().(*run)
-			if runs[worker] == nil {
-				runs[worker] = n.newRun()
-			}
-			runs[worker].keep = false
-		}
-		errs[i] = runs[worker].stream(ctx, inner, groups[i], decide, res)
-	})
-	var err error
-	if res.Times, res.Kernels, err = n.collect(runs, errs); err != nil {
+	b := n.newBatch(ctx, pool)
+	b.groups = n.cut(b.groups, x, max(1, (samples+2*pool.Workers()-1)/(2*pool.Workers())))
+	b.steps, b.decide = res, decide
+	if err := b.run(pool); err != nil {
 		return nil, err
 	}
+	b.end(&res.Times, &res.Kernels)
 	return res, nil
 }
 
@@ -118,7 +104,7 @@ func (r *run) stream(ctx context.Context, pool *parallel.Pool, g group, decide D
 	slots := min(stepSlots, g.hi-g.lo)
 	s.prepare(r.net, slots)
 	out := p.wires[p.output]
-	logits := make([]float32, slots*out.size)
+	logits := grow(&r.scratch.logits, slots*out.size)
 	for next := g.lo; next < g.hi || len(s.sample) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -134,7 +120,7 @@ func (r *run) stream(ctx context.Context, pool *parallel.Pool, g group, decide D
 		}
 		rows := logits[:r.samples*out.size]
 		r.meanLogits(rows)
-		var stay []int
+		stay := r.scratch.stay[:0]
 		for i, sample := range s.sample {
 			for l := range res.Layers {
 				res.Layers[l].gain(sample, &r.layers[l], i)
@@ -155,6 +141,7 @@ func (r *run) stream(ctx context.Context, pool *parallel.Pool, g group, decide D
 			copy(res.Logits.Data[sample*out.size:], row)
 			res.Exit[sample] = s.done[i]
 		}
+		r.scratch.stay = stay
 		s.compact(stay, r.net)
 	}
 	return nil

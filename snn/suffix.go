@@ -56,7 +56,7 @@ func (n *Network) Record(ctx context.Context, pool *parallel.Pool, x *tensor.Ten
 	if err := n.check(x); err != nil {
 		return nil, err
 	}
-	rec := &Recording{net: n, groups: n.cut(x, maxGroup)}
+	rec := &Recording{net: n, groups: n.cut(nil, x, maxGroup)}
 	rec.spikes = make([][]recorded, len(rec.groups))
 	var err error
 	rec.result, err = rec.simulate(ctx, pool, n, func(r *run, i int) {
@@ -135,6 +135,7 @@ func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
 		return nil, nil, err
 	}
 	p.chooseScales(n.g, cfg, uses)
+	p.outScale = factor(p.wires[p.output].scale, nil, n.g.Outputs[0].Shape.Channels())
 
 	dirty := make([]bool, len(p.wires))
 	for i, s := range base.steps {

@@ -55,6 +55,45 @@ func MaxPoolCounts(p *parallel.Pool, s PoolShape, cum, top []int32, counts, out 
 	s.maxCountsParallel(p, cum, top, counts, out)
 }
 
+// MaxPoolChanges is MaxPoolCounts for counts that do not fit a byte, as whole
+// numbers below 2^24 in floats, which may be negative as long as no cumulative
+// count is: then out may be negative, too.
+func MaxPoolChanges(s PoolShape, cum, top []int32, counts, out []float32) {
+	s.checkCounts("MaxPoolChanges", len(counts), len(out))
+	same("MaxPoolChanges", len(cum), len(counts))
+	same("MaxPoolChanges", len(top), len(out))
+	for i, c := range counts {
+		cum[i] += int32(c)
+	}
+	for i := range s.N * s.OutH {
+		n, oh := i/s.OutH, i%s.OutH
+		plane := cum[n*s.in() : (n+1)*s.in()]
+		for ow := range s.OutW {
+			at := (i*s.OutW + ow) * s.C
+			maxWindowChanges(out[at:at+s.C], top[at:at+s.C], plane, s.W, s.window(oh, ow))
+		}
+	}
+}
+
+func maxWindowChanges(out []float32, top, plane []int32, w int, win window) {
+	c := len(out)
+	for ch := range out {
+		out[ch] = -float32(top[ch])
+	}
+	clear(top)
+	for h := range win.kh {
+		for j := range win.kw {
+			x := plane[((win.h+h)*w+win.w+j)*c:][:c]
+			for ch, v := range x {
+				top[ch] = max(top[ch], v)
+			}
+		}
+	}
+	for ch, m := range top {
+		out[ch] += float32(m)
+	}
+}
+
 func (s PoolShape) maxCountsParallel(p *parallel.Pool, cum, top []int32, counts, out []uint8) {
 	p.Chunks(len(cum), 1<<15, func(lo, hi int) {
 		AccumulateCounts(cum[lo:hi], counts[lo:hi])

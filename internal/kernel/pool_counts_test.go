@@ -45,3 +45,31 @@ func TestMaxPoolCountsAllocations(t *testing.T) {
 		t.Errorf("%g allocations, want none", n)
 	}
 }
+
+// TestMaxPoolChanges: the changes of signed counts add up to the maxima of what
+// was counted.
+func TestMaxPoolChanges(t *testing.T) {
+	r := rand.New(rand.NewPCG(73, 74))
+	for _, shape := range poolShapes {
+		for _, c := range []int{1, 3, 16, 27} {
+			s := shape.with(c)
+			cum, top := make([]int32, s.N*s.in()), make([]int32, s.N*s.out())
+			counts, out := make([]float32, len(cum)), make([]float32, len(top))
+			sums, total := make([]float32, len(cum)), make([]float32, len(top))
+			for step := range 5 {
+				for i := range counts {
+					counts[i] = max(float32(r.IntN(9)-4), -sums[i])
+					sums[i] += counts[i]
+				}
+				MaxPoolChanges(s, cum, top, counts, out)
+				want := make([]float32, len(top))
+				MaxPool(nil, s, sums, want, nil)
+				for i, v := range out {
+					if total[i] += v; total[i] != want[i] {
+						t.Fatalf("%+v, step %d: the changes of output %d add up to %v, want %v", s, step, i, total[i], want[i])
+					}
+				}
+			}
+		}
+	}
+}

@@ -22,6 +22,7 @@ func inspectCommand(a *app) *cobra.Command {
 	var (
 		dot  bool
 		name string
+		rec  recordingFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
@@ -29,8 +30,9 @@ func inspectCommand(a *app) *cobra.Command {
 		Long: `Says what a file is, judging by its content and not by its name, and shows what
 is in it: the layers of a network (operation, output shape, parameters,
 multiply-accumulates) and where it comes from, the thresholds and burst limits
-of a spiking network, the tensors of a safetensors file, the arrays of .npy and
-.npz files, IDX files, results, and folders that hold a data set.
+of a spiking network, the tensors of a file of weights, the arrays of .npy and
+.npz files, IDX files, results, folders that hold a data set, networks of
+others, and event recordings (format, sensor, duration, rates, oddities).
 
 MACs count taps on zero padding too, as is usual; parameters count what training
 changes, not the running statistics of batch normalisation. Networks are checked
@@ -41,6 +43,7 @@ while they are read: a damaged file is an error, not half a table.`,
 	}
 	cmd.Flags().BoolVar(&dot, "dot", false, "print the network in Graphviz's language instead")
 	choiceVar(cmd.Flags(), &name, "dataset", "", dataset.Names(), "what a folder is to be read as: `NAME` as in \"adafire data list\"")
+	rec.register(cmd.Flags())
 	cmd.RunE = a.run(func(s *session, args []string) error {
 		if dot && s.JSON() {
 			return s.Usagef("--dot and --json exclude each other")
@@ -58,6 +61,8 @@ while they are read: a damaged file is an error, not half a table.`,
 			return s.Usagef("--dataset: %s is a file, want a folder", path)
 		case !info.Mode().IsRegular():
 			return fmt.Errorf("%s: not a regular file", path)
+		case rec.format != "" || isRecording(path):
+			f, err = inspectRecording(s, &rec, path)
 		default:
 			f, err = inspectFile(path, info.Size())
 		}

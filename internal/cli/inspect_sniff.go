@@ -13,6 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/adafire/adafire/events/codec"
 	"github.com/adafire/adafire/internal/fileerr"
 )
 
@@ -62,6 +63,18 @@ func inspectFile(path string, size int64) (*finding, error) {
 	}
 	return nil, withHint(fileerr.New(path, 0, "unknown format, it begins with %s", beginning(head)),
 		"known are AdaFire's networks, safetensors, .npy, .npz, IDX, result.json and folders of data sets")
+}
+
+// isRecording says whether a file is an event recording: by its first bytes, or
+// by its extension where recordings have no sign. Arrays and archives of NumPy
+// are left to their own readers, unless --format says otherwise.
+func isRecording(path string) bool {
+	head, err := readHead(path)
+	if err != nil || len(head) == 0 {
+		return false
+	}
+	format, err := codec.Detect(head, path)
+	return err == nil && format != "npy" && format != "npz" && format != "hdf5"
 }
 
 // readHead reads the first bytes of a file.
@@ -118,7 +131,6 @@ func foreign(head []byte) string {
 		{"\x80\x03", "pickle file (PyTorch or Python)"},
 		{"\x80\x04", "pickle file (PyTorch or Python)"},
 		{"\x80\x05", "pickle file (PyTorch or Python)"},
-		{"#!AER-DAT", "AEDAT event recording"},
 		{"\x89PNG\r\n\x1a\n", "PNG picture"},
 		{"\xff\xd8\xff", "JPEG picture"},
 		{"7z\xbc\xaf\x27\x1c", "7z archive"},

@@ -177,34 +177,36 @@ func TestConvIntEqualsFormula(t *testing.T) {
 
 // Any shape, any counts and weights.
 func TestConvIntProperty(t *testing.T) {
+	eachISA(t, func(t *testing.T) { rapid.Check(t, convIntProperty) })
+}
+
+func FuzzConvInt(f *testing.F) { f.Fuzz(rapid.MakeFuzz(convIntProperty)) }
+
+func convIntProperty(t *rapid.T) {
 	pool := parallel.New(2)
 	defer pool.Close()
-	eachISA(t, func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) {
-			small := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(t, name) }
-			groups := small("groups", 1, 3)
-			s := ConvShape{N: small("n", 0, 3), H: small("h", 1, 7), W: small("w", 1, 7), Cin: groups * small("cin", 1, 9), KH: small("kh", 1, 3),
-				KW: small("kw", 1, 3), Cout: groups * small("cout", 1, 35), StrideH: small("stride h", 1, 3), StrideW: small("stride w", 1, 3),
-				PadTop: small("top", 0, 2), PadLeft: small("left", 0, 2), PadBottom: small("bottom", 0, 2), PadRight: small("right", 0, 2),
-				DilH: small("dil h", 1, 2), DilW: small("dil w", 1, 2), Groups: groups}
-			if s.Validate() != nil {
-				t.Skip("the kernel does not fit")
-			}
-			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
-			hi, largest := small("most", 1, 255), small("largest", 1, 128)
-			density, skewed := rapid.Float64Range(0, 1).Draw(t, "density"), rapid.Bool().Draw(t, "skewed")
-			switch small("kind", 0, 3) {
-			case 0:
-				newIntCase[uint8, int8](r, s, 0, hi, largest, density, skewed).check(t, r, pool)
-			case 1:
-				newIntCase[int8, int8](r, s, -hi/2, hi/2, largest, density, skewed).check(t, r, pool)
-			case 2:
-				newIntCase[uint8, int16](r, s, 0, hi, 200*largest, density, skewed).check(t, r, pool)
-			case 3:
-				newIntCase[uint16, int8](r, s, 0, 100*hi, largest, density, skewed).check(t, r, pool)
-			}
-		})
-	})
+	small := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(t, name) }
+	groups := small("groups", 1, 3)
+	s := ConvShape{N: small("n", 0, 3), H: small("h", 1, 7), W: small("w", 1, 7), Cin: groups * small("cin", 1, 9), KH: small("kh", 1, 3),
+		KW: small("kw", 1, 3), Cout: groups * small("cout", 1, 35), StrideH: small("stride h", 1, 3), StrideW: small("stride w", 1, 3),
+		PadTop: small("top", 0, 2), PadLeft: small("left", 0, 2), PadBottom: small("bottom", 0, 2), PadRight: small("right", 0, 2),
+		DilH: small("dil h", 1, 2), DilW: small("dil w", 1, 2), Groups: groups}
+	if s.Validate() != nil {
+		t.Skip("the kernel does not fit")
+	}
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+	hi, largest := small("most", 1, 255), small("largest", 1, 128)
+	density, skewed := rapid.Float64Range(0, 1).Draw(t, "density"), rapid.Bool().Draw(t, "skewed")
+	switch small("kind", 0, 3) {
+	case 0:
+		newIntCase[uint8, int8](r, s, 0, hi, largest, density, skewed).check(t, r, pool)
+	case 1:
+		newIntCase[int8, int8](r, s, -hi/2, hi/2, largest, density, skewed).check(t, r, pool)
+	case 2:
+		newIntCase[uint8, int16](r, s, 0, hi, 200*largest, density, skewed).check(t, r, pool)
+	case 3:
+		newIntCase[uint16, int8](r, s, 0, 100*hi, largest, density, skewed).check(t, r, pool)
+	}
 }
 
 func TestNewIntFilterRefuses(t *testing.T) {
@@ -264,4 +266,28 @@ func TestIntFilterSegments(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestConvIntAllocates(t *testing.T) {
+	s := square(2, 8, 16, 32, 3, 1)
+	w, x, y := make([]int8, s.WeightLen()), make([]uint8, s.InLen()), make([]int32, s.OutLen())
+	signed := make([]int8, s.InLen())
+	f, err := NewIntFilter(s, w, -4, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := NewIntEventFilter(s, w, -4, 4)
+	v, counts, c := make([]float32, s.OutLen()), make([]uint8, s.OutLen()), &IntCurrent{Scale: make([]float32, s.Cout)}
+	eachISA(t, func(t *testing.T) {
+		var sc IntScratch
+		if n := testing.AllocsPerRun(10, func() {
+			ConvIntRows(s, x, f, 0, s.OutH(), y, false, &sc)
+			ConvIntRows(s, signed, f, 1, 4, y, true, &sc)
+			ConvIntEventRows(s, x, e, 0, s.OutH(), y, false, &sc)
+			FireInt(counts, v, y, c, 0, 4)
+			IntCurrents(v, y, c)
+		}); n != 0 {
+			t.Errorf("%g allocations, want 0", n)
+		}
+	})
 }

@@ -68,32 +68,34 @@ func TestConvIntEventsEqualFormula(t *testing.T) {
 
 // Any shape, any counts and weights.
 func TestConvIntEventsProperty(t *testing.T) {
-	eachISA(t, func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) {
-			small := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(t, name) }
-			s := ConvShape{N: small("n", 0, 2), H: small("h", 1, 6), W: small("w", 1, 6), Cin: small("cin", 1, 20), KH: small("kh", 1, 3),
-				KW: small("kw", 1, 3), Cout: small("cout", 1, 70), StrideH: small("stride h", 1, 3), StrideW: small("stride w", 1, 3),
-				PadTop: small("top", 0, 2), PadLeft: small("left", 0, 2), PadBottom: small("bottom", 0, 2), PadRight: small("right", 0, 2),
-				DilH: small("dil h", 1, 2), DilW: 1, Groups: 1}
-			if s.Validate() != nil {
-				t.Skip("the kernel does not fit")
-			}
-			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
-			density := rapid.Float64Range(0, 1).Draw(t, "density")
-			hi, largest := small("most", 1, 127), small("largest", 1, 127)
-			if rapid.Bool().Draw(t, "signed") {
-				c := newIntCase[int8, int8](r, s, -hi, hi, largest, density, rapid.Bool().Draw(t, "skewed"))
-				c.checkEvents(t, r, func(f *IntEventFilter, lo, hi int, y []int32, accumulate bool, sc *IntScratch) {
-					ConvIntEventRows(c.s, c.x, f, lo, hi, y, accumulate, sc)
-				})
-			} else {
-				c := newIntCase[uint8, int16](r, s, 0, hi, 100*largest, density, false)
-				c.checkEvents(t, r, func(f *IntEventFilter, lo, hi int, y []int32, accumulate bool, sc *IntScratch) {
-					ConvIntEventRows(c.s, c.x, f, lo, hi, y, accumulate, sc)
-				})
-			}
+	eachISA(t, func(t *testing.T) { rapid.Check(t, convIntEventsProperty) })
+}
+
+func FuzzConvIntEvents(f *testing.F) { f.Fuzz(rapid.MakeFuzz(convIntEventsProperty)) }
+
+func convIntEventsProperty(t *rapid.T) {
+	small := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(t, name) }
+	s := ConvShape{N: small("n", 0, 2), H: small("h", 1, 6), W: small("w", 1, 6), Cin: small("cin", 1, 20), KH: small("kh", 1, 3),
+		KW: small("kw", 1, 3), Cout: small("cout", 1, 70), StrideH: small("stride h", 1, 3), StrideW: small("stride w", 1, 3),
+		PadTop: small("top", 0, 2), PadLeft: small("left", 0, 2), PadBottom: small("bottom", 0, 2), PadRight: small("right", 0, 2),
+		DilH: small("dil h", 1, 2), DilW: 1, Groups: 1}
+	if s.Validate() != nil {
+		t.Skip("the kernel does not fit")
+	}
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+	density := rapid.Float64Range(0, 1).Draw(t, "density")
+	hi, largest := small("most", 1, 127), small("largest", 1, 127)
+	if rapid.Bool().Draw(t, "signed") {
+		c := newIntCase[int8, int8](r, s, -hi, hi, largest, density, rapid.Bool().Draw(t, "skewed"))
+		c.checkEvents(t, r, func(f *IntEventFilter, lo, hi int, y []int32, accumulate bool, sc *IntScratch) {
+			ConvIntEventRows(c.s, c.x, f, lo, hi, y, accumulate, sc)
 		})
-	})
+	} else {
+		c := newIntCase[uint8, int16](r, s, 0, hi, 100*largest, density, false)
+		c.checkEvents(t, r, func(f *IntEventFilter, lo, hi int, y []int32, accumulate bool, sc *IntScratch) {
+			ConvIntEventRows(c.s, c.x, f, lo, hi, y, accumulate, sc)
+		})
+	}
 }
 
 func TestNewIntEventFilterRefuses(t *testing.T) {

@@ -99,11 +99,13 @@ func TestFireIntEqualsFire(t *testing.T) {
 }
 
 func TestFireIntProperty(t *testing.T) {
-	eachISA(t, func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) {
-			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
-			newFireIntCase(r, rapid.IntRange(0, 9).Draw(t, "rows"), rapid.IntRange(1, 100).Draw(t, "channels"),
-				rapid.IntRange(0, 5).Draw(t, "kind"), rapid.Uint8Min(1).Draw(t, "most")).check(t)
-		})
-	})
+	eachISA(t, func(t *testing.T) { rapid.Check(t, fireIntProperty) })
+}
+
+func FuzzFireInt(f *testing.F) { f.Fuzz(rapid.MakeFuzz(fireIntProperty)) }
+
+func fireIntProperty(t *rapid.T) {
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+	newFireIntCase(r, rapid.IntRange(0, 9).Draw(t, "rows"), rapid.IntRange(1, 100).Draw(t, "channels"),
+		rapid.IntRange(0, 5).Draw(t, "kind"), rapid.Uint8Min(1).Draw(t, "most")).check(t)
 }

@@ -1,0 +1,538 @@
+package onnx
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/fileerr"
+	"github.com/adafire/adafire/tensor"
+)
+
+func init() {
+	define(Convertible, 2, 3, 1, "alpha:f beta:f transA:i transB:i broadcast:i@-6", emitGemm, nil, "Gemm")
+	define(Convertible, 2, 2, 1, "", emitMatMul, nil, "MatMul")
+	define(Executes, 3, 7, 4, "is_causal:i kv_num_heads:i q_num_heads:i qk_matmul_output_mode:i scale:f softcap:f softmax_precision:i",
+		emitAttention, nil, "Attention")
+}
+
+// linear multiplies the last ONNX axis of a view by a constant matrix [In, Out].
+// Instead of transposing the values, the matrix's rows take their order.
+func (im *importer) linear(v *view, c *constant, bias *tensor.Tensor) (*view, error) {
+	last := v.rank() - 1
+	in := v.axes[last]
+	if hasBatch(in) {
+		return nil, errBatch
+	}
+	if c.shape[0] != product(in) {
+		return nil, fmt.Errorf("matrix %v wants %d features, input has %v", c.shape, c.shape[0], v.dims())
+	}
+	if c.numel() == 0 {
+		return nil, fmt.Errorf("matrix of shape %v", c.shape)
+	}
+	axes, order := im.featuresLast(v, last)
+	w := im.want(v, axes)
+	weight := tensor.New(c.shape[0], c.shape[1])
+	src := c.floats()
+	rows := rowOrder(in, order)
+	for r, from := range rows {
+		copy(weight.Data[r*c.shape[1]:(r+1)*c.shape[1]], src[from*c.shape[1]:(from+1)*c.shape[1]])
+	}
+	params := graph.Params{"weight": weight}
+	if bias != nil {
+		params["bias"] = bias
+	}
+	out := newAtoms(c.shape[1])
+	axesOut, graphOut := slices.Clone(w.axes), slices.Clone(w.graph)
+	axesOut[last], graphOut[len(graphOut)-1] = out, out
+	return w.with(im.add(&graph.Linear{}, params, w.node), axesOut, graphOut), nil
+}
+
+// featuresLast returns graph axes with the factors of one ONNX axis in the last
+// one, in the order in which the graph has them, and the others as they are if
+// possible, one graph axis per ONNX axis.
+func (im *importer) featuresLast(v *view, k int) (axes [][]*atom, order []*atom) {
+	in := make(map[*atom]bool)
+	for _, a := range v.axes[k] {
+		in[a] = true
+	}
+	var rest []*atom
+	for _, a := range slices.Concat(v.graph...) {
+		if in[a] {
+			order = append(order, a)
+		} else {
+			rest = append(rest, a)
+		}
+	}
+	// Group the others by ONNX axis where their order allows it.
+	owner := func(a *atom) int {
+		return slices.IndexFunc(v.axes, func(l []*atom) bool { return slices.Contains(l, a) })
+	}
+	for i := 0; i < len(rest); {
+		o := owner(rest[i])
+		want := withoutBatch(v.axes[o])
+		if i+len(want) <= len(rest) && slices.Equal(rest[i:i+len(want)], want) {
+			axes = append(axes, want)
+			i += len(want)
+			continue
+		}
+		// Factors of this axis are scattered: put everything into ONNX's order.
+		axes = nil
+		for j, list := range v.axes {
+			if list = withoutBatch(list); j != k && len(list) > 0 {
+				axes = append(axes, list)
+			}
+		}
+		break
+	}
+	return append(axes, order), order
+}
+
+// rowOrder returns, for each index in the order of factors to, the index in the
+// order from.
+func rowOrder(from, to []*atom) []int {
+	stride := make(map[*atom]int)
+	n := 1
+	for _, a := range slices.Backward(from) {
+		stride[a] = n
+		n *= a.size
+	}
+	rows := make([]int, n)
+	for r := range rows {
+		rest, at := r, 0
+		for _, a := range slices.Backward(to) {
+			at += rest % a.size * stride[a]
+			rest /= a.size
+		}
+		rows[r] = at
+	}
+	return rows
+}
+
+func emitGemm(im *importer, n *node) error {
+	transA, err := n.flag("transA", false)
+	if err != nil {
+		return err
+	}
+	transB, err := n.flag("transB", false)
+	if err != nil {
+		return err
+	}
+	alpha, beta := n.float("alpha", 1), n.float("beta", 1)
+	a, err := n.view(0)
+	if err != nil {
+		return err
+	}
+	if a.rank() != 2 {
+		return fmt.Errorf("input A has shape %v, want 2 axes", a.dims())
+	}
+	if transA {
+		a = a.transposed([]int{1, 0})
+	}
+	var out *view
+	used := false // the bias is in the layer
+	if n.input(1).isConst() {
+		c, err := n.constant(1, "B")
+		if err != nil {
+			return err
+		}
+		if len(c.shape) != 2 {
+			return fmt.Errorf("input B has shape %v, want 2 axes", c.shape)
+		}
+		c = matrix(c, transB, float32(alpha))
+		var bias *tensor.Tensor
+		if x := n.input(2); x.isConst() {
+			b := x.constant()
+			size := b.numel()
+			if s := b.shape; len(s) < 2 || len(s) == 2 && s[0] == 1 {
+				if size != 1 && (size != c.shape[1] || s[len(s)-1] != c.shape[1]) {
+					return fmt.Errorf("input C has shape %v, want one that broadcasts to [%v %d]", s, a.dim(0), c.shape[1])
+				}
+				bias = tensor.New(c.shape[1])
+				for k := range bias.Data {
+					bias.Data[k] = float32(beta) * b.floats()[k%size]
+				}
+				used = true
+			}
+		}
+		if out, err = im.linear(a, c, bias); err != nil {
+			return err
+		}
+	} else {
+		b, err := n.view(1)
+		if err != nil {
+			return err
+		}
+		if b.rank() != 2 {
+			return fmt.Errorf("input B has shape %v, want 2 axes", b.dims())
+		}
+		if transB {
+			b = b.transposed([]int{1, 0})
+		}
+		if out, err = im.matmul(a, b); err != nil {
+			return err
+		}
+		if alpha != 1 {
+			out = out.same(im.add(&graph.Affine{}, graph.Params{"weight": scalar(float32(alpha))}, out.node))
+		}
+	}
+	if x := n.input(2); !x.missing() && !used {
+		if beta != 1 {
+			if x, err = im.scaleValue(x, float32(beta)); err != nil {
+				return err
+			}
+		}
+		dims := out.dims()
+		if out, err = im.binary(graph.BroadcastAdd, value{v: out}, x); err != nil {
+			return err
+		}
+		if !slices.Equal(out.dims(), dims) {
+			return fmt.Errorf("input C broadcasts %v to %v", dims, out.dims())
+		}
+	}
+	n.setView(0, out)
+	return nil
+}
+
+func (im *importer) scaleValue(x value, by float32) (value, error) {
+	if x.isConst() {
+		c := x.constant()
+		t := scaled(&tensor.Tensor{Shape: []int{c.numel()}, Data: c.floats()}, func(v float32) float32 { return by * v })
+		return value{c: &constant{shape: c.shape, dtype: float32Type, f: t.Data}}, nil
+	}
+	return value{v: x.v.same(im.add(&graph.Affine{}, graph.Params{"weight": scalar(by)}, x.v.node))}, nil
+}
+
+// matrix returns alpha*c, transposed if asked.
+func matrix(c *constant, transpose bool, alpha float32) *constant {
+	src := c.floats()
+	rows, columns := c.shape[0], c.shape[1]
+	if !transpose {
+		if alpha == 1 {
+			return &constant{shape: c.shape, dtype: float32Type, f: src}
+		}
+		f := make([]float32, len(src))
+		for k, v := range src {
+			f[k] = alpha * v
+		}
+		return &constant{shape: c.shape, dtype: float32Type, f: f}
+	}
+	f := make([]float32, len(src))
+	const block = 16 // both sides of a block stay in the cache
+	for r0 := 0; r0 < rows; r0 += block {
+		for c0 := 0; c0 < columns; c0 += block {
+			for r := r0; r < min(r0+block, rows); r++ {
+				for k := c0; k < min(c0+block, columns); k++ {
+					f[k*rows+r] = alpha * src[r*columns+k]
+				}
+			}
+		}
+	}
+	return &constant{shape: []int{columns, rows}, dtype: float32Type, f: f}
+}
+
+func emitMatMul(im *importer, n *node) error {
+	a, b := n.input(0), n.input(1)
+	if a.v != nil && b.isConst() {
+		c, err := n.constant(1, "B")
+		if err != nil {
+			return err
+		}
+		if r := len(c.shape); r == 1 || r == 2 {
+			column := r == 1
+			if column {
+				c = c.reshaped([]int{c.shape[0], 1})
+			}
+			if a.v.rank() < 1 {
+				return fmt.Errorf("input A is a scalar")
+			}
+			out, err := im.linear(a.v, matrix(c, false, 1), nil)
+			if err != nil {
+				return err
+			}
+			if column {
+				out.axes = out.axes[:len(out.axes)-1]
+			}
+			n.setView(0, out)
+			return nil
+		}
+	}
+	if b.v != nil && a.isConst() && b.v.rank() >= 2 {
+		c, err := n.constant(0, "A")
+		if err != nil {
+			return err
+		}
+		if len(c.shape) == 2 { // (B' A')'
+			last := b.v.rank() - 1
+			perm := make([]int, last+1)
+			for k := range perm {
+				perm[k] = k
+			}
+			perm[last], perm[last-1] = last-1, last
+			out, err := im.linear(b.v.transposed(perm), matrix(c, true, 1), nil)
+			if err != nil {
+				return err
+			}
+			n.setView(0, out.transposed(perm))
+			return nil
+		}
+	}
+	va, err := n.view(0)
+	if err != nil {
+		return err
+	}
+	vb, err := n.view(1)
+	if err != nil {
+		return err
+	}
+	out, err := im.matmul(va, vb)
+	n.setView(0, out)
+	return err
+}
+
+// matmul multiplies two activations by numpy's rules.
+func (im *importer) matmul(a, b *view) (*view, error) {
+	if a.rank() == 0 || b.rank() == 0 {
+		return nil, fmt.Errorf("inputs of shapes %v and %v", a.dims(), b.dims())
+	}
+	row, column := a.rank() == 1, b.rank() == 1
+	a, b = a.clone(), b.clone()
+	if row {
+		a.axes = [][]*atom{nil, a.axes[0]}
+	}
+	if column {
+		b.axes = [][]*atom{b.axes[0], nil}
+	}
+	rank := max(a.rank(), b.rank())
+	a.axes = slices.Concat(make([][]*atom, rank-a.rank()), a.axes)
+	b.axes = slices.Concat(make([][]*atom, rank-b.rank()), b.axes)
+	if a.dim(rank-1) != b.dim(rank-2) {
+		return nil, fmt.Errorf("matrices %v and %v cannot be multiplied", a.dims(), b.dims())
+	}
+	for _, v := range []*view{a, b} {
+		for _, k := range []int{rank - 2, rank - 1} {
+			if hasBatch(v.axes[k]) {
+				return nil, errBatch
+			}
+		}
+	}
+	views := []*view{a, b}
+	out := &view{dtype: float32Type, axes: make([][]*atom, rank)}
+	var lead [][]*atom // graph axes of the batch of matrices
+	for k := range rank - 2 {
+		if err := im.unify(views, k); err != nil {
+			return nil, err
+		}
+		for _, v := range views {
+			if len(v.axes[k]) > len(out.axes[k]) {
+				out.axes[k] = v.axes[k]
+			}
+		}
+	}
+	count := 0
+	for k := range rank - 2 {
+		if list := withoutBatch(out.axes[k]); len(list) > 0 {
+			lead = append(lead, list)
+			count++
+		}
+	}
+	if count > 5 {
+		return nil, fmt.Errorf("matrices of %d axes", rank)
+	}
+	shapeFor := func(v *view, first, second []*atom) [][]*atom {
+		var axes [][]*atom
+		for _, list := range lead {
+			if slices.Contains(slices.Concat(v.axes...), list[0]) {
+				axes = append(axes, list)
+			} else {
+				axes = append(axes, nil)
+			}
+		}
+		return append(axes, first, second)
+	}
+	op := &graph.MatMul{}
+	m, ka := a.axes[rank-2], a.axes[rank-1]
+	kb, c := b.axes[rank-2], b.axes[rank-1]
+	// A matrix that lies there transposed is read so.
+	op.TransposeA = behind(a, m, ka)
+	op.TransposeB = behind(b, kb, c)
+	var wa, wb *view
+	if op.TransposeA {
+		wa = im.want(a, shapeFor(a, ka, m))
+	} else {
+		wa = im.want(a, shapeFor(a, m, ka))
+	}
+	if op.TransposeB {
+		wb = im.want(b, shapeFor(b, c, kb))
+	} else {
+		wb = im.want(b, shapeFor(b, kb, c))
+	}
+	out.node = im.add(op, nil, wa.node, wb.node)
+	// New names: both matrices may come from one value.
+	nm, nc := newAtoms(product(m)), newAtoms(product(c))
+	out.axes[rank-2], out.axes[rank-1] = nm, nc
+	out.graph = append(slices.Clone(lead), nm, nc)
+	if row {
+		out.axes = slices.Concat(out.axes[:rank-2], out.axes[rank-1:])
+	}
+	if column {
+		out.axes = out.axes[:len(out.axes)-1]
+	}
+	return out, nil
+}
+
+// behind says whether the graph has the second axis's factors before those of
+// the first.
+func behind(v *view, first, second []*atom) bool {
+	if len(first) == 0 || len(second) == 0 {
+		return false
+	}
+	flat := slices.Concat(v.graph...)
+	return slices.Index(flat, first[0]) > slices.Index(flat, second[0])
+}
+
+// emitAttention translates scaled dot-product attention (opset 23).
+func emitAttention(im *importer, n *node) error {
+	for i, what := range []string{4: "past_key", 5: "past_value", 6: "nonpad_kv_seqlen"} {
+		if what != "" && !n.input(i).missing() {
+			return fmt.Errorf("%s is given: %w", what, fileerr.ErrUnsupported)
+		}
+	}
+	for i := 1; i < 4; i++ {
+		if n.wants(i) {
+			return fmt.Errorf("output %d is used: %w", i, fileerr.ErrUnsupported)
+		}
+	}
+	var qkv [3]*view
+	for i := range qkv {
+		v, err := n.view(i)
+		if err != nil {
+			return err
+		}
+		qkv[i] = v
+		if v.rank() != qkv[0].rank() || v.rank() != 3 && v.rank() != 4 {
+			return fmt.Errorf("inputs of %d and %d axes, want 3 or 4", qkv[0].rank(), v.rank())
+		}
+	}
+	split := qkv[0].rank() == 3
+	heads := [2]int64{n.int("q_num_heads", 0), n.int("kv_num_heads", 0)}
+	for i, v := range qkv {
+		h := heads[min(i, 1)]
+		if !split {
+			continue
+		}
+		if h < 1 || int64(v.size(2))%h != 0 {
+			return fmt.Errorf("%d heads of %d features", h, v.size(2))
+		}
+		// [N, L, H*D] -> [N, H, L, D]
+		w, err := im.reshapeTo(v, []dim{v.dim(0), v.dim(1), {a: h}, {a: int64(v.size(2)) / h}})
+		if err != nil {
+			return err
+		}
+		qkv[i] = w.transposed([]int{0, 2, 1, 3})
+	}
+	q, k, v := qkv[0], qkv[1], qkv[2]
+	if q.dim(1) != k.dim(1) || k.dim(1) != v.dim(1) {
+		return fmt.Errorf("%v query heads and %v key heads: %w", q.dim(1), k.dim(1), fileerr.ErrUnsupported)
+	}
+	scale := n.float("scale", 0)
+	if scale == 0 {
+		scale = 1 / math.Sqrt(float64(q.size(3)))
+	}
+	causal, err := n.flag("is_causal", false)
+	if err != nil {
+		return err
+	}
+	if n.int("qk_matmul_output_mode", 0) != 0 {
+		return fmt.Errorf("qk_matmul_output_mode: %w", fileerr.ErrUnsupported)
+	}
+	views := []*view{q.clone(), k.clone(), v.clone()}
+	for axis := range 2 {
+		if err := im.unify(views, axis); err != nil {
+			return err
+		}
+	}
+	q, k, v = views[0], views[1], views[2]
+	var lead [][]*atom
+	for _, list := range q.axes[:2] {
+		if list = withoutBatch(list); len(list) > 0 {
+			lead = append(lead, list)
+		}
+	}
+	matrixOf := func(x *view) *view {
+		axes := slices.Clone(lead)
+		return im.want(x, append(axes, x.axes[2], x.axes[3]))
+	}
+	inputs := []*graph.Node{matrixOf(q).node, matrixOf(k).node, matrixOf(v).node}
+	if !n.input(3).missing() {
+		mask, err := im.attentionMask(n, lead, q, k)
+		if err != nil {
+			return err
+		}
+		inputs = append(inputs, mask)
+	}
+	op := &graph.Attention{Heads: 1, KVHeads: 1, Scale: scale, Causal: causal, Softcap: n.float("softcap", 0)}
+	node := im.add(op, nil, inputs...)
+	l, d := newAtoms(q.size(2)), newAtoms(v.size(3))
+	out := q.with(node, [][]*atom{q.axes[0], q.axes[1], l, d}, append(slices.Clone(lead), l, d))
+	if split {
+		out = out.transposed([]int{0, 2, 1, 3})
+		if out, err = im.reshapeTo(out, []dim{q.dim(0), q.dim(2), {a: int64(q.size(1) * v.size(3))}}); err != nil {
+			return err
+		}
+	}
+	n.setView(0, out)
+	return nil
+}
+
+// attentionMask returns a constant mask as the graph's Attention wants it: with
+// an axis for its one head before the last two.
+func (im *importer) attentionMask(n *node, lead [][]*atom, q, k *view) (*graph.Node, error) {
+	c, err := n.constant(3, "attn_mask")
+	if err != nil {
+		return nil, err
+	}
+	if c.dtype == boolType { // false: not seen
+		f := make([]float32, len(c.i))
+		for i, v := range c.i {
+			if v == 0 {
+				f[i] = -math.MaxFloat32
+			}
+		}
+		c = &constant{shape: c.shape, dtype: float32Type, f: f}
+	}
+	if !c.dtype.float() || len(c.shape) > 4 {
+		return nil, fmt.Errorf("attn_mask of type %s and shape %v", c.dtype, c.shape)
+	}
+	shape := slices.Concat(slices.Repeat([]int{1}, 4-len(c.shape)), c.shape)
+	f := slices.Clone(c.f)
+	for i, v := range f {
+		if math.IsInf(float64(v), -1) {
+			f[i] = -math.MaxFloat32
+		}
+	}
+	c = &constant{shape: shape, dtype: float32Type, f: f}
+	if im.batch != nil {
+		if c, err = dropBatch(c, 0, im.batch.size); err != nil {
+			return nil, err
+		}
+	}
+	// [B, H, L, S] -> the lead axes that exist, a head axis of 1, L, S.
+	var out graph.Shape
+	if len(withoutBatch(q.axes[0])) > 0 {
+		out = append(out, c.shape[0])
+	}
+	if len(q.axes[1]) > 0 {
+		out = append(out, c.shape[1])
+	}
+	out = append(out, 1, c.shape[2], c.shape[3])
+	t, err := c.tensor()
+	if err != nil {
+		return nil, err
+	}
+	if out.Numel() != len(t.Data) {
+		return nil, fmt.Errorf("attn_mask of shape %v", c.shape)
+	}
+	return im.add(&graph.Constant{}, graph.Params{"value": &tensor.Tensor{Shape: out, Data: t.Data}}), nil
+}

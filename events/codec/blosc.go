@@ -258,21 +258,24 @@ func byteUnshuffle(dst, src []byte, size int) {
 }
 
 // bitUnshuffle undoes the bit shuffle: bit k of byte j of element i is bit i%8
-// of the byte at (8j+k)*(elements/8) + i/8. Elements beyond a multiple of eight
-// are where they were.
+// of the byte at (8j+k)*(elements/8) + i/8. Blocks whose number of elements is
+// no multiple of eight are not shuffled, nor are bytes beyond the last element.
 func bitUnshuffle(dst, src []byte, size int) {
-	elements := len(src) / size &^ 7
-	row := elements / 8
+	elements := len(src) / size
 	whole := elements * size
-	clear(dst[:whole])
-	for j := range size {
-		for k := range 8 {
-			for g, b := range src[(8*j+k)*row : (8*j+k+1)*row] {
-				for i := range 8 {
-					dst[(8*g+i)*size+j] |= b >> i & 1 << k
-				}
+	if elements%8 != 0 {
+		whole = 0
+	}
+	copy(dst[whole:], src[whole:])
+	dst = dst[:whole]
+	clear(dst)
+	row := elements / 8
+	for at := 0; at < len(dst); at += row {
+		j, k := at/row/8, at/row%8
+		for g, b := range src[at : at+row] {
+			for i := range 8 {
+				dst[(8*g+i)*size+j] |= b >> i & 1 << k
 			}
 		}
 	}
-	copy(dst[whole:], src[whole:])
 }

@@ -74,10 +74,11 @@ func newMAT(s *Source, o Options) (events.Reader, error) {
 	case "asldvs-tonic":
 		r.flip = func(e *events.Event) { e.Y = bottom - e.Y }
 	}
-	r.rows, err = openColumns(s.Name(), cols, func(_ int, err error) error { return f.fault(err) })
+	rows, err := openColumns(s.Name(), cols, func(_ int, err error) error { return f.fault(err) })
 	if err != nil {
 		return failed(o, "mat", err)
 	}
+	r.rows, r.after = rows, rows.drain
 	if o.TimeUnit == "s" {
 		r.seconds = true
 	}
@@ -271,7 +272,7 @@ func (f *matFile) matrix(at, length int64, packed bool) (*matVariable, error) {
 		if err == nil {
 			_, err = io.CopyN(io.Discard, in, start)
 		}
-		return io.LimitReader(in, size), err
+		return in, err
 	}
 	return v, nil
 }

@@ -176,8 +176,8 @@ func (r *arrayReader) unit(user string, count int64, times func() (io.Reader, in
 	item := make([]byte, stride)
 	largest, whole := 0.0, true
 	for range count {
-		if _, err := io.ReadFull(buffered, item); err != nil {
-			break // found again, and told, when the events are read
+		if got, _ := io.ReadFull(buffered, item); got < number.size { // the last row need not be whole
+			break // damage is found again, and told, when the events are read
 		}
 		f, _, exact := number.load(item)
 		whole = whole && exact
@@ -279,6 +279,17 @@ func (a *sideBySide) next(n int) (int, rowBlock, error) {
 		b.data[c], b.stride[c] = a.buf[c], size
 	}
 	return n, b, first
+}
+
+// drain reads what is behind the last row: only then do archives compare their
+// checksums.
+func (a *sideBySide) drain() error {
+	for c, in := range a.in {
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			return a.fault(c, err)
+		}
+	}
+	return nil
 }
 
 func (a *sideBySide) place(col int, row int64) int64 {

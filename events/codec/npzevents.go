@@ -81,9 +81,11 @@ func newNPZ(s *Source, o Options) (events.Reader, error) {
 	for c := range cols {
 		r.number[c] = cols[c].number
 	}
-	if r.rows, err = openColumns(s.Name(), cols, func(_ int, err error) error { return zipFault(s.Name(), err) }); err != nil {
+	rows, err := openColumns(s.Name(), cols, func(_ int, err error) error { return zipFault(s.Name(), err) })
+	if err != nil {
 		return failed(o, "npz", err)
 	}
+	r.rows, r.after = rows, rows.drain
 	return r, r.unit(o.TimeUnit, r.left, func() (io.Reader, int, error) {
 		in, err := cols[colT].open()
 		return in, cols[colT].number.size, err

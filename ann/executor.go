@@ -98,6 +98,55 @@ func (e *Executor) ForwardAll(xs ...*tensor.Tensor) ([]*tensor.Tensor, error) {
 	return ys, nil
 }
 
+// Inputs returns the names of the graph's inputs and the shapes of a sample, in
+// the order of ForwardAll.
+func (e *Executor) Inputs() (names []string, shapes []graph.Shape) {
+	for _, n := range e.plan.inputs {
+		names = append(names, n.Name)
+		shapes = append(shapes, slices.Clone(n.Shape))
+	}
+	return names, shapes
+}
+
+// Outputs is Inputs for the outputs.
+func (e *Executor) Outputs() (names []string, shapes []graph.Shape) {
+	for i, n := range e.source.Outputs {
+		names = append(names, n.Name)
+		shapes = append(shapes, slices.Clone(e.plan.outputs[i].shape))
+	}
+	return names, shapes
+}
+
+// ForwardNamed is ForwardAll with inputs and outputs by the names of their nodes.
+// A missing or unknown input is an error.
+func (e *Executor) ForwardNamed(xs map[string]*tensor.Tensor) (map[string]*tensor.Tensor, error) {
+	list := make([]*tensor.Tensor, len(e.plan.inputs))
+	for i, n := range e.plan.inputs {
+		x, ok := xs[n.Name]
+		if !ok {
+			return nil, fmt.Errorf("input %q is missing: %w", n.Name, tensor.ErrShape)
+		}
+		list[i] = x
+	}
+	if len(xs) != len(list) {
+		names, _ := e.Inputs()
+		for name := range xs {
+			if !slices.Contains(names, name) {
+				return nil, fmt.Errorf("the graph has no input %q, its inputs are %q: %w", name, names, tensor.ErrShape)
+			}
+		}
+	}
+	ys, err := e.ForwardAll(list...)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*tensor.Tensor, len(ys))
+	for i, n := range e.source.Outputs {
+		out[n.Name] = ys[i]
+	}
+	return out, nil
+}
+
 // Observe runs x through the graph and calls fn with the activations of the
 // named nodes, in the order of names: exactly those the graph defines at that
 // node, as nothing is fused across an observed node. Each call holds all

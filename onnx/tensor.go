@@ -368,3 +368,9 @@ func wrapInt(d dtype, v int64) int64 {
 	}
 	return v
 }
+
+// NewTensor returns a stored tensor: typ is ONNX's number of the element type,
+// raw its little-endian values.
+func NewTensor(name string, typ int32, dims []int64, raw []byte) *TensorDef {
+	return &TensorDef{Name: name, Type: typ, Dims: dims, raw: raw, has: inRaw}
+}

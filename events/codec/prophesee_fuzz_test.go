@@ -216,7 +216,7 @@ func FuzzWords(f *testing.F) {
 			return
 		}
 		h := rec.Header()
-		copied, err := encode(name, events.Header{Width: h.Width, Height: h.Height}, all)
+		copied, err := encodeEvents(name, events.Header{Width: h.Width, Height: h.Height}, all)
 		if err != nil {
 			return
 		}

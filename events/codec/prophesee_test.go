@@ -367,8 +367,8 @@ func drawEvents(t *rapid.T, width, height int) []events.Event {
 	return all
 }
 
-// encode writes a recording in pieces.
-func encode(format string, h events.Header, all []events.Event) ([]byte, error) {
+// encodeEvents writes a recording in pieces.
+func encodeEvents(format string, h events.Header, all []events.Event) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := NewWriter(&b, h, WriteOptions{Format: format})
 	if err != nil {
@@ -389,7 +389,7 @@ func TestWordRoundTrip(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				width, height := rapid.IntRange(1, 1300).Draw(t, "width"), rapid.IntRange(1, 800).Draw(t, "height")
 				all := drawEvents(t, width, height)
-				file, err := encode(format, events.Header{Width: width, Height: height}, all)
+				file, err := encodeEvents(format, events.Header{Width: width, Height: height}, all)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -449,7 +449,7 @@ func TestWriteTimes(t *testing.T) {
 		{"npz", at(-5, 1<<62, 3), ""},
 	}
 	for _, test := range tests {
-		file, err := encode(test.format, events.Header{}, test.events)
+		file, err := encodeEvents(test.format, events.Header{}, test.events)
 		if test.fails != "" {
 			if err == nil || !strings.Contains(err.Error(), test.fails) {
 				t.Errorf("%s %v: got error %v, want one with %q", test.format, test.events, err, test.fails)
@@ -470,14 +470,14 @@ func TestWriteRefuses(t *testing.T) {
 	for _, format := range append(wordFormats, "npy", "npz") {
 		for _, bad := range []events.Event{{X: 10}, {Y: 10}, {P: 2}} {
 			for _, all := range [][]events.Event{{bad}, {{X: 1}, {X: 2}, bad}, {{Y: bad.Y}, {X: bad.X, Y: bad.Y, P: bad.P}}} {
-				if _, err := encode(format, events.Header{Width: 10, Height: 10}, all); err == nil {
+				if _, err := encodeEvents(format, events.Header{Width: 10, Height: 10}, all); err == nil {
 					t.Errorf("%s wrote %v on a sensor of 10x10", format, all)
 				}
 			}
 		}
 	}
 	for _, format := range wordFormats {
-		if _, err := encode(format, events.Header{}, []events.Event{{X: 1 << 15}}); err == nil {
+		if _, err := encodeEvents(format, events.Header{}, []events.Event{{X: 1 << 15}}); err == nil {
 			t.Errorf("%s wrote x = 32768", format)
 		}
 	}

@@ -18,6 +18,7 @@ type aedatReader struct {
 	records
 	clock      clock
 	address    address
+	lanes      lanes // the same for the fast path
 	maxX, maxY int64
 }
 
@@ -75,9 +76,18 @@ func newAEDATReader(s *Source, o Options, format, fallback string) (events.Reade
 		return nil, fmt.Errorf("%s: %w", o.Name, err)
 	}
 	r.maxX, r.maxY = limits(&h)
-	r.records = records{state: newState(o, h), src: s, size: 8, fast: r.fast, slow: r.slow}
+	r.records = records{state: newState(o, h), src: s, size: 8, fast: r.fastDAVIS, slow: r.slow}
 	if format == "aedat1" {
-		r.records.size, r.records.over, r.records.fast = 6, 2, r.fast1
+		r.records.size, r.records.over = 6, 2
+	}
+	var ok bool
+	switch r.lanes, ok = newLanes(c, &r.address, &h); {
+	case !ok:
+		r.records.fast = func([]events.Event, []byte) bool { return false }
+	case format == "aedat1":
+		r.records.fast = r.fast1
+	case c.name == "dvs128":
+		r.records.fast = r.fastDVS
 	}
 	return r, nil
 }
@@ -113,47 +123,118 @@ func readChip(o Options, format, class, fallback string) (chip, error) {
 		"the AEChip line %q names no known chip, so the layout of addresses is not known: say the chip (%s)", class, strings.Join(Chips(), ", "))
 }
 
-// fast decodes records of version 2.
-func (r *aedatReader) fast(dst []events.Event, b []byte) bool {
-	if len(dst) == 0 {
-		return true
-	}
-	a := r.address
-	maxX, maxY, base, last := r.maxX, r.maxY, r.clock.base, r.clock.last
-	odd, seen := int64(0), uint32(0) // odd is negative once anything is
-	b = b[:len(dst)*8]
-	for i := range dst {
-		v := binary.BigEndian.Uint64(b[i*8:])
-		word, t := uint32(v>>32), int64(uint32(v))
-		x := (word>>(a.xShift&31)&a.xMask ^ a.xFlip) + a.xAdd
-		y := (word>>(a.yShift&31)&a.yMask ^ a.yFlip) + a.yAdd
-		p := word>>(a.pShift&31)&1 ^ a.pFlip
-		seen |= word
-		odd |= (maxX - int64(x)) | (maxY - int64(y)) | (t - last)
-		last = t
-		dst[i] = events.Event{T: base + t, X: uint16(x), Y: uint16(y), P: uint8(p)}
-	}
-	return r.accept(dst, odd < 0 || seen&a.skip != 0, last)
+// lanes are x and y of an event in one word, 16 bits each, x below.
+type lanes struct {
+	last uint64 // largest coordinates
+	flip uint64 // ones in the lanes that count from the other side: size - 1 - raw = ^raw + size
+	add  uint64 // their sizes, less the carry of the lane below
+	swap bool   // swap rows and columns of a square sensor
+	p    uint64 // 1 to invert the polarity
+	skip uint64 // in a record, a bit of these makes it no polarity event
+	base int64  // what the wraps of time add
 }
 
-// fast1 decodes records of version 1.
+// laneSigns are the top bits of the lanes. Raw coordinates have ten bits at
+// most, so these are set when something larger than a lane is taken from it.
+const laneSigns = 1<<15 | 1<<31
+
+// newLanes returns the lanes that give the same events as an address; false when
+// the address is of a kind that lanes do not reach.
+func newLanes(c chip, a *address, h *events.Header) (lanes, bool) {
+	if c.width != h.Width || c.height != h.Height || c.width > 1<<10 || c.height > 1<<9 {
+		return lanes{}, false
+	}
+	l := lanes{last: uint64(c.width-1) | uint64(c.height-1)<<16, p: uint64(a.pFlip), skip: uint64(a.skip) << 32}
+	l.flip = uint64(a.xFlip&0xffff) | uint64(a.yFlip&0xffff)<<16
+	above := a.yAdd
+	if a.xFlip != 0 {
+		above-- // ^raw + size carries
+	}
+	l.add = uint64(a.xAdd) | uint64(above&0xffff)<<16
+	l.swap = a.xShift == 8
+	return l, true
+}
+
+// dvs decodes a record of version 2 of the DVS128. Seven bits are always on the
+// sensor.
+func (l *lanes) dvs(e *events.Event, v uint64) {
+	xy := v>>33&0x7f | v>>24&0x7f0000
+	xy = (xy ^ l.flip) + l.add
+	*e = events.Event{T: l.base + int64(uint32(v)), X: uint16(xy), Y: uint16(xy >> 16), P: uint8(v>>32&1 ^ l.p)}
+}
+
+// davis decodes a record of version 2 of a DAVIS. One of laneSigns is set in
+// what it returns when the event is not on the sensor.
+func (l *lanes) davis(e *events.Event, v uint64) uint64 {
+	raw := v>>44&0x3ff | v>>38&0x1ff0000
+	xy := (raw ^ l.flip) + l.add
+	*e = events.Event{T: l.base + int64(uint32(v)), X: uint16(xy), Y: uint16(xy >> 16), P: uint8(v>>43&1 ^ l.p)}
+	return l.last - raw
+}
+
+// fastDVS decodes records of version 2 of the DVS128. A difference of times
+// below 0 has all upper bits set, those of skip among them.
+func (r *aedatReader) fastDVS(dst []events.Event, b []byte) bool {
+	l, last, seen := r.lanes, uint64(r.clock.last), uint64(0)
+	l.base = r.clock.base
+	for d := dst; len(d) >= 4 && len(b) >= 32; d, b = d[4:], b[32:] {
+		v := binary.BigEndian.Uint64(b)
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		l.dvs(&d[0], v)
+		v = binary.BigEndian.Uint64(b[8:])
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		l.dvs(&d[1], v)
+		v = binary.BigEndian.Uint64(b[16:])
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		l.dvs(&d[2], v)
+		v = binary.BigEndian.Uint64(b[24:])
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		l.dvs(&d[3], v)
+	}
+	return r.accept(dst, seen&l.skip != 0, int64(last))
+}
+
+// fastDAVIS decodes records of version 2 of a DAVIS.
+func (r *aedatReader) fastDAVIS(dst []events.Event, b []byte) bool {
+	l, last, seen, below := r.lanes, uint64(r.clock.last), uint64(0), uint64(0)
+	l.base = r.clock.base
+	for d := dst; len(d) >= 4 && len(b) >= 32; d, b = d[4:], b[32:] {
+		v := binary.BigEndian.Uint64(b)
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		below |= l.davis(&d[0], v)
+		v = binary.BigEndian.Uint64(b[8:])
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		below |= l.davis(&d[1], v)
+		v = binary.BigEndian.Uint64(b[16:])
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		below |= l.davis(&d[2], v)
+		v = binary.BigEndian.Uint64(b[24:])
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		below |= l.davis(&d[3], v)
+	}
+	return r.accept(dst, below&laneSigns != 0 || seen&l.skip != 0, int64(last))
+}
+
+// fast1 decodes records of version 1: it moves the address to where version 2
+// has it.
 func (r *aedatReader) fast1(dst []events.Event, b []byte) bool {
-	if len(dst) == 0 {
-		return true
+	l, last, seen := r.lanes, uint64(r.clock.last), uint64(0)
+	l.base = r.clock.base
+	for d := dst; len(d) > 0 && len(b) >= 8; d, b = d[1:], b[6:] {
+		v := binary.BigEndian.Uint64(b) >> 16
+		seen |= v | (uint64(uint32(v)) - last)
+		last = uint64(uint32(v))
+		l.dvs(&d[0], v)
 	}
-	maxX, maxY, base, last := r.maxX, r.maxY, r.clock.base, r.clock.last
-	odd, seen := int64(0), uint32(0)
-	b = b[:len(dst)*6+2]
-	for i := range dst {
-		v := binary.BigEndian.Uint64(b[i*6:])
-		word, t := uint32(v>>48), int64(uint32(v>>16))
-		x, y, p := r.address.event(word)
-		seen |= word
-		odd |= (maxX - int64(x)) | (maxY - int64(y)) | (t - last)
-		last = t
-		dst[i] = events.Event{T: base + t, X: uint16(x), Y: uint16(y), P: uint8(p)}
-	}
-	return r.accept(dst, odd < 0 || seen&r.address.skip != 0, last)
+	return r.accept(dst, seen&l.skip != 0, int64(last))
 }
 
 // accept ends the fast path: it moves the state on unless anything was odd.
@@ -163,6 +244,11 @@ func (r *aedatReader) accept(dst []events.Event, odd bool, last int64) bool {
 	}
 	r.clock.last = last
 	r.prev, r.started = dst[len(dst)-1].T, true
+	if r.lanes.swap {
+		for i := range dst {
+			dst[i].X, dst[i].Y = dst[i].Y, dst[i].X
+		}
+	}
 	return true
 }
 

@@ -113,10 +113,10 @@ func (r *aedat3Reader) Read(dst []events.Event) (int, error) {
 			break
 		}
 		count := min(len(block)/aedat3Event, len(dst)-n, batch, int(min(r.left, math.MaxInt32)))
-		if r.fast(dst[n:n+count], block) {
-			n += count
-			r.left -= uint32(count)
-			r.src.Advance(count * aedat3Event)
+		if some := count &^ (group - 1); some > 0 && r.fast(dst[n:n+some], block) {
+			n += some
+			r.left -= uint32(some)
+			r.src.Advance(some * aedat3Event)
 			continue
 		}
 		for i := 0; i < count && r.err == nil; i++ {
@@ -199,30 +199,45 @@ func (r *aedat3Reader) badPacket(at int64, format string, args ...any) error {
 	return err
 }
 
+// aedat3Fast decodes an event, and returns what is negative when the pixel lies
+// outside the sensor.
+func (r *aedat3Reader) aedat3Fast(e *events.Event, v uint64) int64 {
+	x, y := uint32(v)>>17, (uint32(v)>>2&(1<<15-1)^r.yFlip)+r.yAdd
+	*e = events.Event{T: r.overflow + int64(v>>32&aedat3Time), X: uint16(x), Y: uint16(y), P: uint8(v >> 1 & 1)}
+	return (r.maxX - int64(x)) | (r.maxY - int64(y))
+}
+
+const aedat3Time = 1<<31 - 1
+
 func (r *aedat3Reader) fast(dst []events.Event, b []byte) bool {
-	if len(dst) == 0 {
-		return true
-	}
-	maxX, maxY, yFlip, yAdd, overflow := r.maxX, r.maxY, r.yFlip, r.yAdd, r.overflow
-	odd, valid := int64(0), uint64(1)
-	last := int64(0) // times are never below
-	if r.started {
-		last = r.prev
-	}
-	b = b[:len(dst)*aedat3Event]
-	for i := range dst {
-		v := binary.LittleEndian.Uint64(b[i*aedat3Event:])
-		t := int64(v>>32&(1<<31-1)) + overflow
-		x, y := uint32(v)>>17, (uint32(v)>>2&(1<<15-1)^yFlip)+yAdd
+	last := uint64(0) // times of a packet have 31 bits
+	odd, back, valid := int64(0), uint64(0), uint64(1)
+	for d := dst; len(d) >= group && len(b) >= group*aedat3Event; d, b = d[group:], b[group*aedat3Event:] {
+		v := binary.LittleEndian.Uint64(b)
 		valid &= v
-		odd |= (maxX - int64(x)) | (maxY - int64(y)) | (t - last)
-		last = t
-		dst[i] = events.Event{T: t, X: uint16(x), Y: uint16(y), P: uint8(v >> 1 & 1)}
+		back |= v>>32&aedat3Time - last
+		last = v >> 32 & aedat3Time
+		odd |= r.aedat3Fast(&d[0], v)
+		v = binary.LittleEndian.Uint64(b[8:])
+		valid &= v
+		back |= v>>32&aedat3Time - last
+		last = v >> 32 & aedat3Time
+		odd |= r.aedat3Fast(&d[1], v)
+		v = binary.LittleEndian.Uint64(b[16:])
+		valid &= v
+		back |= v>>32&aedat3Time - last
+		last = v >> 32 & aedat3Time
+		odd |= r.aedat3Fast(&d[2], v)
+		v = binary.LittleEndian.Uint64(b[24:])
+		valid &= v
+		back |= v>>32&aedat3Time - last
+		last = v >> 32 & aedat3Time
+		odd |= r.aedat3Fast(&d[3], v)
 	}
-	if odd < 0 || valid == 0 {
+	if odd < 0 || int64(back) < 0 || valid == 0 || (r.started && dst[0].T < r.prev) {
 		return false
 	}
-	r.prev, r.started = last, true
+	r.prev, r.started = dst[len(dst)-1].T, true
 	return true
 }
 

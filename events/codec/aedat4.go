@@ -294,9 +294,9 @@ func (r *aedat4Reader) Read(dst []events.Event) (int, error) {
 			continue
 		}
 		count := min(len(r.left)/aedat4Event, len(dst)-n, batch)
-		if r.fast(dst[n:n+count], r.left) {
-			n += count
-			r.take(count)
+		if some := count &^ (group - 1); some > 0 && r.fast(dst[n:n+some], r.left) {
+			n += some
+			r.take(some)
 			continue
 		}
 		for i := 0; i < count && r.err == nil; i++ {
@@ -340,11 +340,10 @@ func (r *aedat4Reader) nextPacket() error {
 		}
 		stream, size := int(int32(binary.LittleEndian.Uint32(b))), int64(int32(binary.LittleEndian.Uint32(b[4:])))
 		if size < 0 {
-			end, ok := r.src.Size()
-			if !ok {
-				end = r.packet
+			if _, err := r.src.Skip(math.MaxInt64); !errors.Is(err, io.EOF) {
+				return err
 			}
-			bad := events.Errorf(events.Truncated, r.name, end, "a packet of %d bytes", size)
+			bad := events.Errorf(events.Truncated, r.name, r.src.Offset(), "a packet of %d bytes", size)
 			bad.Block = r.packet
 			return bad
 		}
@@ -477,29 +476,43 @@ func unexpected(err error) error {
 	return err
 }
 
+// aedat4Fast decodes an event of time t, and returns what has a sign of a lane
+// set when the pixel lies beyond last, and a bit above 32 when the polarity is
+// neither 0 nor 1.
+func aedat4Fast(e *events.Event, t, v, last uint64) uint64 {
+	*e = events.Event{T: int64(t), X: uint16(v), Y: uint16(v >> 16), P: uint8(v >> 32)}
+	// Guard bits keep a lane from borrowing from the next.
+	return ^(last|laneSigns-v&^laneSigns)&laneSigns | v&laneSigns | v&(0xfe<<32)
+}
+
 func (r *aedat4Reader) fast(dst []events.Event, b []byte) bool {
-	if len(dst) == 0 {
-		return true
-	}
-	last := int64(0)
+	last, size := uint64(0), uint64(r.maxX)|uint64(r.maxY)<<16
 	if r.started {
-		last = r.prev
+		last = uint64(r.prev)
 	}
-	maxX, maxY := r.maxX, r.maxY
-	odd, on := last, uint64(0) // odd is negative once anything is
-	b = b[:len(dst)*aedat4Event]
-	for i := range dst {
-		t, v := int64(binary.LittleEndian.Uint64(b[i*16:])), binary.LittleEndian.Uint64(b[i*16+8:])
-		x, y := int64(v&0xffff), int64(v>>16&0xffff)
-		odd |= t | (maxX - x) | (maxY - y) | (t - last) // no overflow unless a time is below 0
-		on |= v
+	back, odd := last, uint64(0) // times below 0 are for the slow path
+	for d := dst; len(d) >= group && len(b) >= group*aedat4Event; d, b = d[group:], b[group*aedat4Event:] {
+		t := binary.LittleEndian.Uint64(b)
+		back |= t | (t - last)
 		last = t
-		dst[i] = events.Event{T: t, X: uint16(x), Y: uint16(y), P: uint8(v >> 32)}
+		odd |= aedat4Fast(&d[0], t, binary.LittleEndian.Uint64(b[8:])&(1<<40-1), size)
+		t = binary.LittleEndian.Uint64(b[16:])
+		back |= t | (t - last)
+		last = t
+		odd |= aedat4Fast(&d[1], t, binary.LittleEndian.Uint64(b[24:])&(1<<40-1), size)
+		t = binary.LittleEndian.Uint64(b[32:])
+		back |= t | (t - last)
+		last = t
+		odd |= aedat4Fast(&d[2], t, binary.LittleEndian.Uint64(b[40:])&(1<<40-1), size)
+		t = binary.LittleEndian.Uint64(b[48:])
+		back |= t | (t - last)
+		last = t
+		odd |= aedat4Fast(&d[3], t, binary.LittleEndian.Uint64(b[56:])&(1<<40-1), size)
 	}
-	if odd < 0 || on>>32&0xfe != 0 {
+	if int64(back) < 0 || odd != 0 {
 		return false
 	}
-	r.prev, r.started = last, true
+	r.prev, r.started = int64(last), true
 	return true
 }
 

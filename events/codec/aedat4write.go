@@ -65,7 +65,7 @@ func newAEDAT4Writer(w io.Writer, h events.Header, o WriteOptions) (events.Write
 	case "zstd":
 		a.compression, a.method = aedat4Zstd, "ZSTD"
 		var err error
-		if a.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false)); err != nil {
+		if a.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithWindowSize(128<<10)); err != nil {
 			return nil, fmt.Errorf("aedat4: %w", err)
 		}
 	default:
@@ -118,11 +118,11 @@ func (a *aedat4Writer) flush() error {
 	binary.LittleEndian.PutUint32(head[4:], uint32(len(content)))
 	a.table = append(a.table, aedat4Packet{a.size + 8, int32(len(content)), int64(elements), a.first, a.last})
 	a.size += int64(8 + len(content))
-	a.packet = append(a.packet[:0], aedat4Empty...)
 	if _, err := a.held.Write(head[:]); err != nil {
 		return err
 	}
 	_, err = a.held.Write(content)
+	a.packet = append(a.packet[:0], aedat4Empty...) // content may be the packet itself
 	return err
 }
 

@@ -32,36 +32,55 @@ type atisReader struct {
 	records
 	clock      clock
 	maxX, maxY int64
+	last       uint64 // lanes of the largest coordinates that the fast path takes: below the row of markers
 }
 
 func newATISReader(s *Source, o Options) (events.Reader, error) {
 	h := events.Header{Format: "atis", Width: o.Width, Height: o.Height, Convention: o.Convention}
 	r := &atisReader{clock: clock{bits: atisTimeBits}}
 	r.maxX, r.maxY = limits(&h)
+	r.last = uint64(min(r.maxX, 0xff)) | uint64(min(r.maxY, atisMarker-1))<<16
 	// The fast path loads eight bytes a record.
 	r.records = records{state: newState(o, h), src: s, size: atisBytes, over: 8 - atisBytes, fast: r.fast, slow: r.slow}
 	return r, nil
 }
 
+// atisEvent decodes a record in the upper bits of v, and returns what has a sign
+// of a lane set when the pixel lies beyond last.
+func atisEvent(e *events.Event, v, last uint64, base int64) uint64 {
+	xy := v>>56 | v>>32&0xff0000
+	*e = events.Event{T: base + int64(v>>24&atisTime), X: uint16(xy), Y: uint16(xy >> 16), P: uint8(v >> 47 & 1)}
+	return last - xy
+}
+
+const atisTime = 1<<atisTimeBits - 1
+
 func (r *atisReader) fast(dst []events.Event, b []byte) bool {
-	if len(dst) == 0 {
-		return true
+	base, last, size := r.clock.base, uint64(r.clock.last), r.last
+	back, below := uint64(0), uint64(0)
+	for d := dst; len(d) >= group && len(b) >= group*atisBytes+3; d, b = d[group:], b[group*atisBytes:] {
+		v := binary.BigEndian.Uint64(b)
+		back |= v>>24&atisTime - last
+		last = v >> 24 & atisTime
+		below |= atisEvent(&d[0], v, size, base)
+		v = binary.BigEndian.Uint64(b[5:])
+		back |= v>>24&atisTime - last
+		last = v >> 24 & atisTime
+		below |= atisEvent(&d[1], v, size, base)
+		v = binary.BigEndian.Uint64(b[10:])
+		back |= v>>24&atisTime - last
+		last = v >> 24 & atisTime
+		below |= atisEvent(&d[2], v, size, base)
+		v = binary.BigEndian.Uint64(b[15:])
+		back |= v>>24&atisTime - last
+		last = v >> 24 & atisTime
+		below |= atisEvent(&d[3], v, size, base)
 	}
-	maxX, maxY, base, last := r.maxX, r.maxY, r.clock.base, r.clock.last
-	odd := int64(0) // negative once anything is
-	b = b[:len(dst)*atisBytes+8-atisBytes]
-	for i := range dst {
-		v := binary.BigEndian.Uint64(b[i*atisBytes:])
-		x, y, t := int64(v>>56), int64(v>>48&0xff), int64(v>>24&(1<<atisTimeBits-1))
-		odd |= (maxX - x) | (maxY - y) | (t - last) | ((y ^ atisMarker) - 1)
-		last = t
-		dst[i] = events.Event{T: base + t, X: uint16(x), Y: uint16(y), P: uint8(v >> 47 & 1)}
-	}
-	if odd < 0 || (r.started && dst[0].T < r.prev) {
+	if int64(back) < 0 || below&laneSigns != 0 || (r.started && dst[0].T < r.prev) {
 		return false
 	}
-	r.clock.last = last
-	r.prev, r.started = base+last, true
+	r.clock.last = int64(last)
+	r.prev, r.started = base+int64(last), true
 	return true
 }
 

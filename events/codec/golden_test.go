@@ -125,6 +125,12 @@ func (c *eventCase) read(t testing.TB) []byte {
 	return data
 }
 
+// head returns the first bytes of the file of a case.
+func (c *eventCase) head() ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(c.dir, c.File))
+	return data[:min(len(data), detectBytes)], err
+}
+
 // options are what a case's manifest entry says about reading it. Content and
 // extension tell the format of all but AEDAT 1.
 func (c *eventCase) options(convention string) Options {

@@ -216,7 +216,9 @@ func (r *textReader) Read(dst []events.Event) (int, error) {
 			r.err = r.stop(err)
 			continue
 		}
-		if !skipLine(line) {
+		if r.quick(&dst[n], line) {
+			n++
+		} else if !skipLine(line) {
 			keep := false
 			keep, r.err = r.event(&dst[n], line, at)
 			if keep {
@@ -248,6 +250,58 @@ func (r *textReader) skipLong() error {
 		r.src.Advance(len(block))
 	}
 }
+
+// quick decodes the usual line: four plain numbers with one separator between
+// them. It reports false, without a judgement, for all others.
+func (r *textReader) quick(dst *events.Event, line []byte) bool {
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	var value [textFields]uint64
+	var places [textFields]int // digits behind the point, -1 without one
+	field, digits := 0, 0
+	places[0] = -1
+	for _, c := range line {
+		switch {
+		case c-'0' <= 9:
+			value[field] = 10*value[field] + uint64(c-'0')
+			if digits++; places[field] >= 0 {
+				places[field]++
+			}
+		case c == '.' && places[field] < 0 && digits > 0:
+			places[field] = 0
+		case (c == ' ' || c == ',' || c == '\t') && digits > 0 && digits <= 12 && field < textFields-1:
+			field++
+			digits, places[field] = 0, -1
+		default:
+			return false
+		}
+	}
+	if field != textFields-1 || digits == 0 || digits > 12 || r.columns != textFields {
+		return false
+	}
+	xc, yc, pc, tc := r.column[textX], r.column[textY], r.column[textP], r.column[textT]
+	if (places[xc]&places[yc]&places[pc]) != -1 || value[pc] > 1 || value[xc] > uint64(r.maxX) || value[yc] > uint64(r.maxY) {
+		return false
+	}
+	t := int64(value[tc])
+	switch p := places[tc]; {
+	case p < 0 && !r.seconds:
+	case p < 0 || p > 6 || r.micros:
+		return false
+	default:
+		t *= microPowers[p]
+	}
+	if r.started && t < r.prev {
+		return false
+	}
+	r.prev, r.started = t, true
+	*dst = events.Event{T: t, X: uint16(value[xc]), Y: uint16(value[yc]), P: uint8(value[pc])}
+	return true
+}
+
+// microPowers are the µs in the last place of seconds with so many places.
+var microPowers = [7]int64{1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1}
 
 // event decodes a line.
 func (r *textReader) event(dst *events.Event, line []byte, at int64) (bool, error) {
@@ -351,7 +405,10 @@ func textPolarity(b []byte) (uint8, bool) {
 // time parses a time: seconds when it has a point or an exponent, else µs,
 // unless the user has said the unit.
 func (r *textReader) time(b []byte) (int64, bool) {
-	seconds := r.seconds || (!r.micros && bytes.ContainsAny(b, ".eE"))
+	seconds := r.seconds
+	for i := 0; !seconds && !r.micros && i < len(b); i++ {
+		seconds = b[i] == '.' || b[i] == 'e' || b[i] == 'E'
+	}
 	if seconds {
 		return decimal(b, 6)
 	}

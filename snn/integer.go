@@ -30,6 +30,8 @@ type intPart struct {
 	shape  kernel.ConvShape
 	filter *kernel.IntFilter
 	events *kernel.IntEventFilter // nil where they are of no use
+	signed bool                   // events may be of differences
+	number int                    // of the part in its layer
 	rows   bool                   // frames are the columns of one image, see convShape
 	wide   bool                   // the counts are floats on their wire and become 16-bit numbers
 	stuff  *stuffing              // of a transposed convolution
@@ -83,6 +85,7 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 	l.step = step
 	for k := range l.parts {
 		part := &l.parts[k]
+		part.number = k
 		var err error
 		least := 0
 		if part.wide && p.signed {
@@ -94,14 +97,10 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 				bytes[i] = int8(v)
 			}
 			part.filter, err = kernel.NewIntFilter(part.shape, bytes, least, blocks[k].most)
-			if p.mayUseEvents(part) {
-				part.events = kernel.NewIntEventFilter(part.shape, bytes, 0, blocks[k].most)
-			}
+			packEvents(p, part, bytes, blocks[k].most)
 		} else {
 			part.filter, err = kernel.NewIntFilter(part.shape, q[k], least, blocks[k].most)
-			if p.mayUseEvents(part) {
-				part.events = kernel.NewIntEventFilter(part.shape, q[k], 0, blocks[k].most)
-			}
+			packEvents(p, part, q[k], blocks[k].most)
 		}
 		if err != nil {
 			panic("snn: quantised weights: " + err.Error()) // the steps were chosen for it
@@ -115,6 +114,20 @@ func (l *intLayer) alone(k int) *intLayer {
 	return &intLayer{parts: l.parts[k : k+1], step: l.step, bias: l.parts[k].bias, size: l.size}
 }
 
+// packEvents packs the weights of a part for kernels that skip zero counts, and
+// differences, where there can be any.
+func packEvents[W int8 | int16](p *plan, part *intPart, w []W, most int) {
+	if !p.mayUseEvents(part) {
+		return
+	}
+	if most > 1 && p.choice != chooseEvents && part.stuff == nil {
+		part.events = kernel.NewIntEventFilter(part.shape, w, -most, most)
+	}
+	if part.signed = part.events != nil; !part.signed {
+		part.events = kernel.NewIntEventFilter(part.shape, w, 0, most)
+	}
+}
+
 // A choice says which kernels integer layers use.
 type choice uint8
 
@@ -122,6 +135,7 @@ const (
 	chooseFaster choice = iota
 	chooseDense
 	chooseEvents
+	chooseBase
 )
 
 // mayUseEvents says whether a product is large enough for the choice between
@@ -131,17 +145,17 @@ func (p *plan) mayUseEvents(part *intPart) bool {
 		return false
 	}
 	s := part.shape
-	return p.choice == chooseEvents || (s.Cin >= 16 && s.Cout >= 16 && s.KH*s.KW*s.Cin >= 64)
+	return p.choice != chooseFaster || (s.Cin >= 16 && s.Cout >= 16 && s.KH*s.KW*s.Cin >= 64)
 }
 
-// choose decides for every frame of the run which kernel computes each part: the
-// one that skips zero counts where few enough are not zero. It returns the
+// choose decides for every frame of the run how each part is computed: by the
+// kernel that skips zero counts where few enough are not zero. It returns the
 // number of counts of the first part that are not zero, per frame, nil if it did
 // not count them.
 func (l *intLayer) choose(r *run) (live []int32) {
 	frames := r.samples * r.span
-	byEvents := grow(&r.scratch.byEvents, len(l.parts)*frames)
-	clear(byEvents)
+	ways := grow(&r.scratch.ways, len(l.parts)*frames)
+	clear(ways)
 	for k := range l.parts {
 		part := &l.parts[k]
 		if part.events == nil {
@@ -155,21 +169,35 @@ func (l *intLayer) choose(r *run) (live []int32) {
 		if k == 0 {
 			live = grow(&r.scratch.live, frames)
 		}
-		for i := range frames {
-			_, n := kernel.CountSpikes(r.bytes[part.in][i*size : (i+1)*size])
-			byEvents[k*frames+i] = float64(n) < share*float64(size)
-			if k == 0 {
-				live[i] = int32(n)
+		for g := range r.samples {
+			plain := 0.0
+			for i := g * r.span; i < (g+1)*r.span; i++ {
+				_, n := kernel.CountSpikes(r.bytes[part.in][i*size : (i+1)*size])
+				if float64(n) < share*float64(size) {
+					ways[k*frames+i] = byEvents
+				}
+				plain += min(float64(n), share*float64(size))
+				if k == 0 {
+					live[i] = int32(n)
+				}
+			}
+			if l.tryBase(r, k, g, plain, share) {
+				for i := g * r.span; i < (g+1)*r.span; i++ {
+					ways[k*frames+i] = byBase
+				}
 			}
 		}
 	}
 	return live
 }
 
-// run returns whether part k of frame i of the run is computed by events, and up
-// to which frame before end this is so.
-func (l *intLayer) alike(r *run, k, i, end int) (byEvents bool, j int) {
-	all := r.scratch.byEvents[k*r.samples*r.span:]
+// alike returns how part k of frame i of the run is computed, and up to which
+// frame before end, of the same sample if by base and differences, this is so.
+func (l *intLayer) alike(r *run, k, i, end int) (way uint8, j int) {
+	all := r.scratch.ways[k*r.samples*r.span:]
+	if all[i] == byBase {
+		end = min(end, (i/r.span+1)*r.span)
+	}
 	j = i + 1
 	for j < end && all[j] == all[i] {
 		j++
@@ -186,16 +214,21 @@ func (l *intLayer) sums(r *run, first, frames, lo, hi int, acc []int32, sc *intS
 	for k := range l.parts {
 		part := &l.parts[k]
 		for i := first; i < first+frames; {
-			byEvents, j := l.alike(r, k, i, first+frames)
+			way, j := l.alike(r, k, i, first+frames)
 			s, y := part.frames(j-i), acc[(i-first)*unit:(j-first)*unit]
-			bytes, wide := part.input(r, i, j-i, sc)
-			switch {
-			case wide != nil:
-				kernel.ConvIntRows(s, wide, part.filter, lo, hi, y, k > 0, &sc.kernel)
+			switch way {
+			case byBase:
+				l.addBase(r, k, i/r.span, lo, hi, y, sc)
+				kernel.ConvIntEventRows(s, part.differences(r, i, j), part.events, lo, hi, y, true, &sc.kernel)
 			case byEvents:
+				bytes, _ := part.input(r, i, j-i, sc)
 				kernel.ConvIntEventRows(s, bytes, part.events, lo, hi, y, k > 0, &sc.kernel)
 			default:
-				kernel.ConvIntRows(s, bytes, part.filter, lo, hi, y, k > 0, &sc.kernel)
+				if bytes, wide := part.input(r, i, j-i, sc); wide != nil {
+					kernel.ConvIntRows(s, wide, part.filter, lo, hi, y, k > 0, &sc.kernel)
+				} else {
+					kernel.ConvIntRows(s, bytes, part.filter, lo, hi, y, k > 0, &sc.kernel)
+				}
 			}
 			i = j
 		}
@@ -204,28 +237,37 @@ func (l *intLayer) sums(r *run, first, frames, lo, hi int, acc []int32, sc *intS
 
 // sharedSums is sums of all rows, by the workers of the run.
 func (l *intLayer) sharedSums(r *run, first, frames int, acc []int32) {
-	r.intScratch()
-	sc := &r.scratch.ints[0]
+	sc := &r.intScratch()[0]
 	for k := range l.parts {
 		part := &l.parts[k]
 		for i := first; i < first+frames; {
-			byEvents, j := l.alike(r, k, i, first+frames)
+			way, j := l.alike(r, k, i, first+frames)
 			s, y := part.frames(j-i), acc[(i-first)*l.size:(j-first)*l.size]
-			bytes, wide := part.input(r, i, j-i, sc)
-			switch {
-			case wide != nil:
-				kernel.ConvInt(r.pool, s, wide, part.filter, y, k > 0)
+			switch way {
+			case byBase:
+				l.addBase(r, k, i/r.span, 0, l.height(), y, sc)
+				sharedEvents(r, part, j-i, part.differences(r, i, j), y, true)
 			case byEvents:
-				one, in := part.frames(1), len(bytes)/(j-i)
-				r.pool.ForWorker(j-i, func(worker, f int) {
-					kernel.ConvIntEventRows(one, bytes[f*in:(f+1)*in], part.events, 0, one.OutH(), y[f*l.size:(f+1)*l.size], k > 0, &r.scratch.ints[worker].kernel)
-				})
+				bytes, _ := part.input(r, i, j-i, sc)
+				sharedEvents(r, part, j-i, bytes, y, k > 0)
 			default:
-				kernel.ConvInt(r.pool, s, bytes, part.filter, y, k > 0)
+				if bytes, wide := part.input(r, i, j-i, sc); wide != nil {
+					kernel.ConvInt(r.pool, s, wide, part.filter, y, k > 0)
+				} else {
+					kernel.ConvInt(r.pool, s, bytes, part.filter, y, k > 0)
+				}
 			}
 			i = j
 		}
 	}
+}
+
+// sharedEvents gives the frames to the workers.
+func sharedEvents[C uint8 | int8](r *run, part *intPart, frames int, x []C, y []int32, accumulate bool) {
+	s, in, out := part.frames(1), len(x)/frames, len(y)/frames
+	r.pool.ForWorker(frames, func(worker, f int) {
+		kernel.ConvIntEventRows(s, x[f*in:(f+1)*in], part.events, 0, s.OutH(), y[f*out:(f+1)*out], accumulate, &r.scratch.ints[worker].kernel)
+	})
 }
 
 // frames is the shape of a number of frames.
@@ -261,6 +303,7 @@ func (part *intPart) input(r *run, first, frames int, sc *intScratch) (bytes []u
 // intScratch is the working memory of one worker for integer layers.
 type intScratch struct {
 	kernel      kernel.IntScratch
+	bases       []baseSums // per part
 	acc         []int32
 	membrane    []float32
 	current     []float32

@@ -27,6 +27,7 @@ func (s *intStep) run(r *run) {
 // called.
 func (l *intLayer) evaluate(r *run, first, frames int, out []float32) {
 	sc := &r.intScratch()[0]
+	sc.forgetBases()
 	most := l.chunk(r, frames)
 	c := kernel.IntCurrent{Scale: l.step, Bias: l.bias}
 	for lo := 0; lo < frames; lo += most {
@@ -79,9 +80,12 @@ func (s *fireStep) fireInts(r *run, offset, initial []float32) {
 	}
 	use := &r.uses[s.layer]
 	use.Frames += int64(r.samples * r.span)
-	for _, byEvents := range r.scratch.byEvents[:r.samples*r.span] {
-		if byEvents {
+	for _, way := range r.scratch.ways[:r.samples*r.span] {
+		switch way {
+		case byEvents:
 			use.EventFrames++
+		case byBase:
+			use.BaseFrames++
 		}
 	}
 	if pixels := s.ints.pixels(); pixels >= intRowPixels && s.ints.height() > 1 {
@@ -97,6 +101,7 @@ func (s *fireStep) fireIntFrames(r *run, offset, initial []float32) {
 	total := r.samples * steps // frames: [sample][timestep]
 	most := l.chunk(r, total)
 	sc := &r.intScratch()[0]
+	sc.forgetBases()
 	var v []float32
 	for lo := 0; lo < total; lo += most {
 		k := min(most, total-lo)
@@ -182,6 +187,7 @@ func (r *run) fireRowBlock(worker, b int) {
 	per := s.size / height
 	lo, hi := row*per, end*per
 	sc := &r.scratch.ints[worker]
+	sc.forgetBases()
 	var v, sum []float32
 	if r.state != nil {
 		all := r.state.membrane[s.layer][g*s.stateSize() : (g+1)*s.stateSize()]

@@ -340,13 +340,17 @@ func TestIntegersAreTheSameBits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		base, err := build(g, cfg, chooseBase)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var want *Result
 		for _, isa := range kernel.Available() {
 			if err := kernel.SetISA(isa.String()); err != nil {
 				t.Fatal(err)
 			}
 			for _, pool := range pools {
-				for kind, n := range map[string]*Network{"dense": net, "events": events} {
+				for kind, n := range map[string]*Network{"any": net, "events": events, "base": base} {
 					got, err := n.Run(context.Background(), pool, x, Options{Trace: true})
 					if err != nil {
 						t.Fatal(err)
@@ -586,4 +590,76 @@ func TestIntegersRefuseLargeCounts(t *testing.T) {
 	}
 	cfg.Weights = F32
 	mustNew(t, g, cfg)
+}
+
+// TestBaseAndDifference: what base and differences hold adds up to the counts.
+func TestBaseAndDifference(t *testing.T) {
+	rng := newRand(8)
+	for _, frames := range []int{2, 3, 4, 7, 8, 16} {
+		for _, size := range []int{1, 7, 8, 29, 64} {
+			x := make([]uint8, frames*size)
+			most := (255 - frames/2) / frames
+			for i := range x {
+				x[i] = uint8(rng.IntN(most + 1))
+			}
+			mean, d := make([]uint8, size), make([]uint8, size)
+			roundedMean(mean, x, frames)
+			for i := range mean {
+				sum := 0
+				for f := range frames {
+					sum += int(x[f*size+i])
+				}
+				if want := math.Floor(float64(sum)/float64(frames) + 0.5); float64(mean[i]) != want {
+					t.Fatalf("%d frames, value %d: mean %d, want %g", frames, i, mean[i], want)
+				}
+			}
+			for f := range frames {
+				difference(d, x[f*size:(f+1)*size], mean)
+				for i, v := range d {
+					if int(int8(v)) != int(x[f*size+i])-int(mean[i]) {
+						t.Fatalf("difference %d of %d and %d", int8(v), x[f*size+i], mean[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestWaysAreTaken: on bursts that come evenly, differences are few, and the
+// kernels used are told.
+func TestWaysAreTaken(t *testing.T) {
+	g := wide(newRand(1))
+	if err := g.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &Config{Timesteps: 8, Shift: ShiftInitial, MaxPool: MaxPoolExact, Weights: I8}
+	for _, n := range Activations(g) {
+		cfg.Layers = append(cfg.Layers, Layer{Node: n.Name, Threshold: []float32{0.4}, MaxSpike: 4})
+	}
+	x := (&grower{rng: newRand(2)}).tensor(2, 2, 26, 24, 3)
+	var want *Result
+	for _, c := range []choice{chooseFaster, chooseDense, chooseEvents, chooseBase} {
+		net, err := build(g, cfg, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := mustRun(t, net, nil, x, Options{Trace: true})
+		if want == nil {
+			want = got
+		}
+		if d := differs(got, want); d != "" {
+			t.Errorf("choice %d: %s", c, d)
+		}
+		for i, use := range got.Kernels[1:] {
+			if use.Frames != 16 || use.EventFrames+use.BaseFrames > use.Frames {
+				t.Errorf("choice %d, layer %d: %+v", c, i+1, use)
+			}
+			switch {
+			case c == chooseDense && use.Events() != 0,
+				c == chooseEvents && use.EventFrames != 16,
+				c == chooseBase && use.BaseFrames != 16:
+				t.Errorf("choice %d, layer %d: %+v", c, i+1, use)
+			}
+		}
+	}
 }

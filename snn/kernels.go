@@ -4,18 +4,20 @@ package snn
 type KernelUse struct {
 	Kernel string // see Network.Kernel
 	// Frames are the (sample, timestep) pairs that the layer's weights were
-	// applied to, EventFrames those of them in which a kernel did it that spends
-	// time on counts other than zero only, since there were few of these. (With
-	// float32 weights that is all or none.)
-	Frames, EventFrames int64
+	// applied to. EventFrames are those of them in which a kernel did it that
+	// spends time on counts other than zero only, since there were few of these
+	// (with float32 weights that is all or none); BaseFrames those in which it
+	// did so on the differences from the rounded mean of the sample's timesteps.
+	Frames, EventFrames, BaseFrames int64
 }
 
-// Events returns the share of frames that were computed by events, 0..1.
+// Events returns the share of frames that were computed by events, with or
+// without a base, 0..1.
 func (k KernelUse) Events() float64 {
 	if k.Frames == 0 {
 		return 0
 	}
-	return float64(k.EventFrames) / float64(k.Frames)
+	return float64(k.EventFrames+k.BaseFrames) / float64(k.Frames)
 }
 
 // Kernel says how the current of layer i is computed: with float32 weights
@@ -49,6 +51,7 @@ func (n *Network) kernels(runs []*run, list *[]KernelUse) {
 			if r != nil {
 				use.Frames += r.uses[i].Frames
 				use.EventFrames += r.uses[i].EventFrames
+				use.BaseFrames += r.uses[i].BaseFrames
 			}
 		}
 		(*list)[i] = use

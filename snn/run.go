@@ -41,23 +41,24 @@ type run struct {
 
 // scratch is working memory of the steps; what is in it never outlives a step.
 type scratch struct {
-	inputs   [][]float32 // inputs of a function, spread over time
-	floatsIn [][]float32 // inputs of a step
-	bytesIn  [][]uint8   // the same
-	expanded []float32   // counts of a convolution's input as floats
-	current  []float32
-	addend   []float32
-	membrane []float32
-	masks    []uint64
-	rows     []rowScratch // per worker
-	ints     []intScratch // per worker
-	tallies  []rowTally
-	byEvents []bool  // per part of an integer layer and frame
-	live     []int32 // counts of a frame that are not zero
-	logits   []float32
-	stay     []int // slots that stay
-	sums     []uint32
-	cum, top []int32
+	inputs       [][]float32 // inputs of a function, spread over time
+	floatsIn     [][]float32 // inputs of a step
+	bytesIn      [][]uint8   // the same
+	expanded     []float32   // counts of a convolution's input as floats
+	current      []float32
+	addend       []float32
+	membrane     []float32
+	masks        []uint64
+	rows         []rowScratch // per worker
+	ints         []intScratch // per worker
+	tallies      []rowTally
+	ways         []uint8   // per part of an integer layer and frame: byDense, ...
+	bases, diffs [][]uint8 // per part, see tryBase
+	live         []int32   // counts of a frame that are not zero
+	logits       []float32
+	stay         []int // slots that stay
+	sums         []uint32
+	cum, top     []int32
 }
 
 type rowScratch struct{ current, addend []float32 }

@@ -24,6 +24,9 @@ type Config struct {
 	// Schedule is "sync", or "accumulate" for neurons that fire once on the sum of
 	// their currents over the timesteps; empty stands for "sync".
 	Schedule snn.Schedule `json:"schedule"`
+	// Weights is the precision of weights that spike counts drive: "f32", "i16"
+	// or "i8". Quantised weights take part in every calibration.
+	Weights snn.Precision `json:"weights"`
 
 	Threshold   string `json:"threshold"`    // "mse", "max" or "percentile:P" with 0 < P <= 100
 	ChannelWise bool   `json:"channel_wise"` // one threshold per channel, else one per layer
@@ -74,7 +77,7 @@ const (
 // model the rounding neuron, pooled statistics, exact max pooling, light
 // calibration.
 func Default() Config {
-	return Config{Timesteps: 8, MaxSpike: 4, Shift: snn.ShiftInitial, MaxPool: snn.MaxPoolExact, Schedule: snn.ScheduleSync,
+	return Config{Timesteps: 8, MaxSpike: 4, Shift: snn.ShiftInitial, MaxPool: snn.MaxPoolExact, Schedule: snn.ScheduleSync, Weights: snn.F32,
 		Threshold: "mse", ChannelWise: true, Objective: ObjectiveRound, FullGrid: true, RangeByBurst: true, CapReLU6: true,
 		BatchSize: 256, Momentum: 0.9, Samples: 1024, Calibration: CalibrationLight, BiasSamples: 256, Iterations: 1,
 		ClampStart: true, Profile: ProfileDefault}
@@ -145,6 +148,9 @@ func (c *Config) rules() *snn.Config {
 	rules := &snn.Config{Timesteps: c.Timesteps, Shift: c.Shift, MaxPool: c.MaxPool, Signed: c.Signed}
 	if c.Schedule != snn.ScheduleSync { // the zero value, which files leave out
 		rules.Schedule = c.Schedule
+	}
+	if c.Weights != snn.F32 {
+		rules.Weights = c.Weights
 	}
 	return rules
 }

@@ -23,6 +23,7 @@ type convertFlags struct {
 	readout   bool
 	signed    bool
 	schedule  string
+	weights   string
 	energy    string
 	method    methodFlags
 }
@@ -47,6 +48,7 @@ func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
 	f.BoolVar(&c.readout, "readout", false, "also correct the bias of the last layer")
 	f.BoolVar(&c.signed, "signed", false, "let neurons take back spikes by negative ones (beyond the paper)")
 	choiceVar(f, &c.schedule, "schedule", string(snn.ScheduleSync), []string{string(snn.ScheduleSync), string(snn.ScheduleAccumulate)}, "fire in every timestep, or once on the sum of all currents (beyond the paper)")
+	weightsVar(f, &c.weights, string(snn.F32))
 	c.method.register(f)
 	energyVar(f, &c.energy)
 }
@@ -62,7 +64,7 @@ func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error)
 		cfg.Calibration = convert.CalibrationLight // what search and SSC calibrate with
 	}
 	cfg.Threshold, cfg.ChannelWise, cfg.Readout = c.threshold, c.channel, c.readout
-	cfg.Signed, cfg.Schedule = c.signed, snn.Schedule(c.schedule)
+	cfg.Signed, cfg.Schedule, cfg.Weights = c.signed, snn.Schedule(c.schedule), snn.Precision(c.weights)
 	resolve(s, "calib-samples", &cfg.Samples, &c.samples)
 	cfg.BiasSamples = min(cfg.BiasSamples, cfg.Samples)
 	resolve(s, "max-pool", (*string)(&cfg.MaxPool), &c.maxPool)
@@ -116,11 +118,19 @@ func settingName(cfg convert.Config, calib string) string {
 	if cfg.Schedule == snn.ScheduleAccumulate {
 		name += "-accumulate"
 	}
+	if cfg.Weights != snn.F32 && cfg.Weights != "" {
+		name += "-" + string(cfg.Weights)
+	}
 	name = fmt.Sprintf("%s-%s", name, calib)
 	if cfg.Profile == convert.ProfileReference {
 		name = "reference-" + name
 	}
 	return name
+}
+
+// weightsVar defines --weights.
+func weightsVar(f *pflag.FlagSet, p *string, value string) {
+	choiceVar(f, p, "weights", value, []string{string(snn.F32), string(snn.I16), string(snn.I8)}, "precision of the weights that spikes drive: float, or integers with exact sums")
 }
 
 // energyVar defines --energy, whose values snn.FindEnergyProfile takes.

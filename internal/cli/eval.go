@@ -15,7 +15,7 @@ func evalCommand(a *app) *cobra.Command {
 	var data sampleFlags
 	var timesteps, limits []int
 	var net networkFlags
-	var energyName string
+	var energyName, weights string
 	cmd := &cobra.Command{
 		Use:   "eval --model FILE --dataset NAME",
 		Short: "measure an ANN or a spiking network on a data set",
@@ -35,6 +35,7 @@ converted for 2: use run to compare conversions.`,
 	net.registerModel(f, "the network, a `FILE` of AdaFire, ONNX or PyTorch")
 	intListVar(f, &timesteps, "timesteps", nil, 1, snn.MaxTimesteps, "timesteps T, one or a list (default: the network's own)")
 	intListVar(f, &limits, "maxspike", nil, 1, snn.MaxBurst, "burst limits for all layers, one or a list (default: the network's own)")
+	weightsVar(f, &weights, "")
 	energyVar(f, &energyName)
 	cmd.RunE = a.run(func(s *session, _ []string) error {
 		if err := s.Require("model"); err != nil {
@@ -62,13 +63,13 @@ converted for 2: use run to compare conversions.`,
 		b := job.NewBench(d, m.Graph, filepath.Base(model), s.Pool, energy, s.Progress())
 		b.Limit = data.limit
 		if m.Kind != checkpoint.KindSNN {
-			if flag := s.firstChanged("timesteps", "maxspike"); flag != "" {
+			if flag := s.firstChanged("timesteps", "maxspike", "weights"); flag != "" {
 				return s.Usagef("--%s: %s holds an ANN, which has none: convert it first", flag, model)
 			}
 			if err := b.MeasureANN(s.Ctx); err != nil {
 				return err
 			}
-		} else if err := s.evalSNN(b, m, model, timesteps, limits); err != nil {
+		} else if err := s.evalSNN(b, m, model, timesteps, limits, snn.Precision(weights)); err != nil {
 			return err
 		}
 		if err := s.complete(&b.Result); err != nil {
@@ -88,7 +89,7 @@ converted for 2: use run to compare conversions.`,
 
 // evalSNN measures a loaded spiking network at each number of timesteps. The
 // ANN in the result is the network's own graph: with biases as calibrated.
-func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timesteps, limits []int) error {
+func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timesteps, limits []int, weights snn.Precision) error {
 	c, err := job.Spiking(path, m)
 	if err != nil {
 		return err
@@ -108,6 +109,9 @@ func (s *session) evalSNN(b *job.Bench, m *checkpoint.Model, path string, timest
 		for _, t := range timesteps {
 			at, exit, name := cfg.Clone(), c.Exit, filepath.Base(path)
 			at.Timesteps = t
+			if weights != "" {
+				at.Weights, name = weights, name+" "+string(weights)
+			}
 			if !own {
 				name = fmt.Sprintf("%s M=%d", name, limit)
 				for i := range at.Layers {

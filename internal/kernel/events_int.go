@@ -13,6 +13,9 @@ const (
 	intEventInputs = 128
 	// intGroup is how many counts are listed at a time.
 	intGroup = 8
+	// intEventBand is about how many input counts are listed before their events
+	// are added up.
+	intEventBand = 1 << 17
 )
 
 // intEventShare is from which share of non-zero counts on kernel rows are the
@@ -172,8 +175,12 @@ func ConvIntEventRows[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo,
 		clear(y[:s.N*frame])
 	}
 	in := s.H * s.W * s.Cin
+	// Bands of rows, so that the lists of large images stay in the cache.
+	rows := max(1, (intEventBand/(s.W*s.Cin)-(s.KH-1)*s.DilH-1)/s.StrideH+1)
 	for n := range s.N {
-		convIntEvents(s, x[n*in:(n+1)*in], f, lo, hi, y[n*frame:(n+1)*frame], &sc.events)
+		for r := lo; r < hi; r += rows {
+			convIntEvents(s, x[n*in:(n+1)*in], f, r, min(r+rows, hi), y[n*frame+(r-lo)*outW*s.Cout:], &sc.events)
+		}
 	}
 }
 

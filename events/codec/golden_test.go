@@ -49,6 +49,9 @@ type eventCase struct {
 	Clips     []eventClip `json:"clips"`
 	Boxes     []eventBox  `json:"boxes"`
 
+	Shape   []int        `json:"shape"`   // of a cache of frames
+	Nonzero [][5]float64 `json:"nonzero"` // its elements: four indices and a value
+
 	dir string
 }
 
@@ -181,9 +184,10 @@ func TestGoldenEvents(t *testing.T) {
 				c.checkClips(t, data)
 				return
 			case c.Boxes != nil:
-				t.Skip("boxes")
+				return // TestGoldenBoxes
 			case c.Format == "npz-frames":
-				t.Skip("frames")
+				c.checkFrames(t, data)
+				return
 			}
 			c.check(t, func() io.Reader { return bytes.NewReader(data) })
 			c.check(t, func() io.Reader { return struct{ io.Reader }{bytes.NewReader(data)} })
@@ -431,5 +435,23 @@ func (c *eventCase) checkClips(t *testing.T, data []byte) {
 		if all, err := events.ReadAll(window); err != nil || len(all) != want.EventCount {
 			t.Errorf("clip %d: got %d events, error %v, want %d", i, len(all), err, want.EventCount)
 		}
+	}
+}
+
+// checkFrames checks a cache of frames.
+func (c *eventCase) checkFrames(t *testing.T, data []byte) {
+	frames, err := ReadFrames(bytes.NewReader(data), int64(len(data)), c.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shape := []int{frames.Steps, 2, frames.Height, frames.Width}; !slices.Equal(shape, c.Shape) {
+		t.Fatalf("shape %v, want %v", shape, c.Shape)
+	}
+	want := make([]float64, len(frames.Counts))
+	for _, v := range c.Nonzero {
+		want[((int(v[0])*2+int(v[1]))*frames.Height+int(v[2]))*frames.Width+int(v[3])] = v[4]
+	}
+	if diff := cmp.Diff(want, frames.Counts); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 }

@@ -134,7 +134,7 @@ func runCase(t *testing.T, fsys fs.FS, name string) (string, error) {
 		op = "several operators"
 	}
 	inputs := f.runtimeInputs()
-	opts := Options{Constants: make(map[string]*TensorDef)}
+	opts := Options{Constants: make(map[string]*TensorDef), MaxFolded: 1 << 30, MaxFoldedTotal: 4 << 30}
 	var data []*tensor.Tensor
 	for i, v := range inputs {
 		x := readCase(t, fsys, name, "input", i)

@@ -263,7 +263,11 @@ func foldBinary(n *node) ([]*constant, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := n.im.foldPair(n.def.Op, in[0], in[1], n.int("fmod", 0) == 1)
+	_, b, err := n.aligned(value{c: in[0]}, value{c: in[1]})
+	if err != nil {
+		return nil, err
+	}
+	c, err := n.im.foldPair(n.def.Op, in[0], b.c, n.int("fmod", 0) == 1)
 	return []*constant{c}, err
 }
 

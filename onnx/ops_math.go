@@ -29,6 +29,7 @@ func init() {
 	define(Executes, 1, 1, 1, "alpha:f", elementwise(func(n *node) (graph.Op, error) {
 		return &graph.ELU{Alpha: n.float("alpha", 1)}, nil
 	}), nil, "Elu")
+	define(Executes, 1, 1, 1, "alpha:f gamma:f", emitSelu, nil, "Selu")
 	define(Executes, 1, 1, 1, "alpha:f beta:f", elementwise(func(n *node) (graph.Op, error) {
 		return &graph.HardSigmoid{Alpha: n.float("alpha", 0.2), Beta: n.float("beta", 0.5)}, nil
 	}), nil, "HardSigmoid")
@@ -41,19 +42,19 @@ func init() {
 	}), nil, "Gelu")
 	define(Convertible, 1, 3, 1, "min:f@-10 max:f@-10", emitClip, nil, "Clip")
 	define(Convertible, 2, 2, 1, "", emitPRelu, nil, "PRelu")
-	define(Convertible, 2, 2, 1, "", pairwise(graph.BroadcastAdd), foldBinary, "Add")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Sub), foldBinary, "Sub")
-	define(Convertible, 2, 2, 1, "", pairwise(graph.Mul), foldBinary, "Mul")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Div), foldBinary, "Div")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Pow), foldBinary, "Pow")
+	define(Convertible, 2, 2, 1, oldBroadcast, pairwise(graph.BroadcastAdd), foldBinary, "Add")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Sub), foldBinary, "Sub")
+	define(Convertible, 2, 2, 1, oldBroadcast, pairwise(graph.Mul), foldBinary, "Mul")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Div), foldBinary, "Div")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Pow), foldBinary, "Pow")
 	define(Executes, 2, 2, 1, "fmod:i", func(im *importer, n *node) error {
 		if n.int("fmod", 0) == 1 {
 			return pairwise(graph.Fmod)(im, n)
 		}
 		return pairwise(graph.Mod)(im, n)
 	}, foldBinary, "Mod")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Equal), foldBinary, "Equal")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Less), foldBinary, "Less")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Equal), foldBinary, "Equal")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Less), foldBinary, "Less")
 	define(Executes, 2, 2, 1, "", pairwise(graph.LessEqual), foldBinary, "LessOrEqual")
 	swapped := func(f graph.BinaryFunc) func(*importer, *node) error {
 		return func(im *importer, n *node) error {
@@ -61,10 +62,10 @@ func init() {
 			return pairwise(f)(im, n)
 		}
 	}
-	define(Executes, 2, 2, 1, "", swapped(graph.Less), foldBinary, "Greater")
+	define(Executes, 2, 2, 1, oldBroadcast, swapped(graph.Less), foldBinary, "Greater")
 	define(Executes, 2, 2, 1, "", swapped(graph.LessEqual), foldBinary, "GreaterOrEqual")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Mul), foldBinary, "And")
-	define(Executes, 2, 2, 1, "", pairwise(graph.Maximum), foldBinary, "Or")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Mul), foldBinary, "And")
+	define(Executes, 2, 2, 1, oldBroadcast, pairwise(graph.Maximum), foldBinary, "Or")
 	define(Executes, 1, 1, 1, "", emitNot, foldUnary, "Not")
 	define(Convertible, 1, -1, 1, "", variadic(graph.BroadcastAdd), foldVariadic, "Sum")
 	define(Executes, 1, -1, 1, "", variadic(graph.Maximum), foldVariadic, "Max")
@@ -157,6 +158,9 @@ func emitPRelu(im *importer, n *node) error {
 		return err
 	}
 	if slope.isConst() {
+		if c := slope.constant(); n.opset() < 7 && len(c.shape) == 1 && v.rank() > 2 { // per channel
+			slope = value{c: c.reshaped(append([]int{c.shape[0]}, slices.Repeat([]int{1}, v.rank()-2)...))}
+		}
 		nodes, out, err := im.broadcast(value{v: v}, slope)
 		if err != nil {
 			return err
@@ -177,6 +181,17 @@ func emitPRelu(im *importer, n *node) error {
 	out, err := im.binary(graph.Sub, value{v: pos}, value{v: product})
 	n.setView(0, out)
 	return err
+}
+
+func emitSelu(im *importer, n *node) error {
+	v, err := n.view(0)
+	if err != nil {
+		return err
+	}
+	elu := im.add(&graph.ELU{Alpha: n.float("alpha", 1.67326319217681884765625)}, nil, v.node)
+	gamma := float32(n.float("gamma", 1.05070102214813232421875))
+	n.setView(0, v.same(im.add(&graph.Affine{}, graph.Params{"weight": scalar(gamma)}, elu)))
+	return nil
 }
 
 func emitNot(im *importer, n *node) error {
@@ -201,8 +216,9 @@ func pairwise(f graph.BinaryFunc) func(*importer, *node) error {
 		if f == graph.Div && !da.float() && !db.float() {
 			return fmt.Errorf("division of integer activations: %w", fileerr.ErrUnsupported)
 		}
-		if n.opset() < 7 && n.has("broadcast") {
-			return fmt.Errorf("broadcasting by attributes (opset 6): %w", fileerr.ErrUnsupported)
+		a, b, err := n.aligned(a, b)
+		if err != nil {
+			return err
 		}
 		out, err := im.binary(f, a, b)
 		if err != nil {
@@ -217,6 +233,46 @@ func pairwise(f graph.BinaryFunc) func(*importer, *node) error {
 		n.setView(0, out)
 		return nil
 	}
+}
+
+// oldBroadcast are the attributes of binary operators before opset 7.
+const oldBroadcast = "broadcast:i@-6 axis:i@-6"
+
+// aligned gives the second input the trailing axes that it needs to be broadcast
+// from an axis on, as opset 6 asks for by attributes.
+func (n *node) aligned(a, b value) (value, value, error) {
+	if n.opset() >= 7 {
+		return a, b, nil
+	}
+	da, err := n.dims(0)
+	if err != nil {
+		return a, b, err
+	}
+	db, err := n.dims(1)
+	if err != nil {
+		return a, b, err
+	}
+	if n.int("broadcast", 0) == 0 {
+		if !slices.Equal(da, db) {
+			return a, b, fmt.Errorf("shapes %v and %v without broadcast", da, db)
+		}
+		return a, b, nil
+	}
+	at := n.int("axis", int64(len(da)-len(db)))
+	if at < 0 {
+		at += int64(len(da))
+	}
+	trailing := len(da) - len(db) - int(at)
+	if at < 0 || trailing < 0 {
+		return a, b, fmt.Errorf("axis %d for shapes %v and %v", n.int("axis", -1), da, db)
+	}
+	if b.v != nil {
+		w := b.v.clone()
+		w.axes = slices.Concat(w.axes, make([][]*atom, trailing))
+		return a, value{v: w}, nil
+	}
+	c := b.constant()
+	return a, value{c: c.reshaped(slices.Concat(c.shape, slices.Repeat([]int{1}, trailing)))}, nil
 }
 
 // dtypeOf returns the element type of input i.

@@ -237,14 +237,34 @@ loop:
 
 // storeMask writes an event at p+o for each bit of a mask, bit 0 at x, and
 // returns where the next goes. Up to three events beyond that are overwritten:
-// four at a time, the number of turns is nearly always the same.
+// four at a time, the number of turns is nearly always the same, so that the
+// processor guesses it right.
 func storeMask(p unsafe.Pointer, o uintptr, t int64, x, y, polarity, mask uint32) uintptr {
 	end := o + eventBytes*uintptr(bits.OnesCount32(mask))
-	for at := o; at < end; at += 4 * eventBytes {
-		for k := range uintptr(4) {
-			store(p, at+k*eventBytes, t, x+uint32(bits.TrailingZeros32(mask)), y, polarity)
-			mask &= mask - 1
-		}
+	for ; o < end; o += 4 * eventBytes {
+		store(p, o, t, x+lowestBit(mask), y, polarity)
+		mask &= mask - 1
+		store(p, o+eventBytes, t, x+lowestBit(mask), y, polarity)
+		mask &= mask - 1
+		store(p, o+2*eventBytes, t, x+lowestBit(mask), y, polarity)
+		mask &= mask - 1
+		store(p, o+3*eventBytes, t, x+lowestBit(mask), y, polarity)
+		mask &= mask - 1
 	}
 	return end
 }
+
+// lowestBit returns the number of the lowest bit that is set. A table is faster
+// than bits.TrailingZeros32, which has to do with a slow instruction where the
+// program must run on any amd64 processor.
+func lowestBit(mask uint32) uint32 { return uint32(bitNumber[mask&-mask*deBruijn>>27]) }
+
+// deBruijn has each number of five bits once among its bits.
+const deBruijn = 0x077cb531
+
+var bitNumber = func() (table [32]uint8) {
+	for i := range uint8(32) {
+		table[uint32(deBruijn)<<i>>27] = i
+	}
+	return table
+}()

@@ -100,6 +100,8 @@ func (f *matFile) fault(err error) error {
 	switch {
 	case errors.As(err, &known):
 		return err
+	case errors.Is(err, errMATElement):
+		return events.Errorf(events.BadHeader, f.name, -1, "%v", err)
 	case errors.Is(err, zlib.ErrChecksum), errors.Is(err, zlib.ErrHeader), errors.Is(err, zlib.ErrDictionary), errors.As(err, &corrupt):
 		return events.Errorf(events.CorruptCompression, f.name, -1, "packed variable: %v", err)
 	}
@@ -220,9 +222,6 @@ func (f *matFile) matrix(at, length int64, packed bool) (*matVariable, error) {
 	dims, _ := m.small(5, 4*32)
 	name, _ := m.small(1, 4096)
 	if m.err != nil {
-		if errors.Is(m.err, errMATElement) {
-			return nil, events.Errorf(events.BadHeader, f.name, at, "%v", m.err)
-		}
 		return nil, f.fault(m.err)
 	}
 	v := &matVariable{name: string(bytes.TrimRight(name, "\x00"))}
@@ -278,7 +277,7 @@ func (f *matFile) matrix(at, length int64, packed bool) (*matVariable, error) {
 }
 
 // errMATElement marks a matrix whose parts are not in the order of the format.
-var errMATElement = errors.New("matrix without flags, dimensions and name in this order")
+var errMATElement = errors.New("matrix without flags, dimensions, name and numbers in this order")
 
 // matCursor reads the subelements of a matrix. After an error all else is empty.
 type matCursor struct {

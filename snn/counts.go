@@ -54,6 +54,34 @@ func (c *LayerCounts) gain(sample int, from *LayerCounts, i int) {
 type wireCost struct {
 	sops, readout, pool, residual []int64
 	any                           bool
+
+	// Most positions, away from borders, cause the same: usual is one of them,
+	// others lists those that cause something else.
+	usual  int
+	others []int
+}
+
+// findUsual splits the positions, if that saves work.
+func (c *wireCost) findUsual() {
+	n := len(c.sops)
+	c.usual = n / 2
+	h := 0
+	for h*h < n { // the middle of a square image
+		h++
+	}
+	if h*h == n {
+		c.usual = h/2*h + h/2
+	}
+	same := func(i int) bool {
+		u := c.usual
+		return c.sops[i] == c.sops[u] && c.readout[i] == c.readout[u] && c.pool[i] == c.pool[u] && c.residual[i] == c.residual[u]
+	}
+	c.others = nil
+	for i := range n {
+		if !same(i) {
+			c.others = append(c.others, i)
+		}
+	}
 }
 
 // costs counts, for every wire that spikes are emitted on, the operations that
@@ -88,6 +116,7 @@ func (n *Network) costs() []wireCost {
 					c.any = c.any || k != 0
 				}
 			}
+			c.findUsual()
 		}
 	}
 	return cost
@@ -245,27 +274,47 @@ func (r *run) countOperations(w int) {
 	}
 	spikes := r.bytes[w]
 	sums := grow(&r.scratch.sums, positions)
+	// What a layer of neurons emits in all is known.
+	f, neurons := r.net.plan.steps[w].(*fireStep)
+	neurons = neurons && 2*len(c.others) < positions
 	lo := 0 // first channel of the emitter
 	for _, e := range wire.emitters {
 		layer := &r.layers[e.layer]
 		for g := range r.samples {
-			clear(sums)
-			for t := range steps {
-				at := (g*steps + t) * wire.size
-				row := spikes[at : at+wire.size]
-				for i := range sums {
-					sums[i] += sumBytes(row[i*channels+lo : i*channels+lo+e.channels])
+			frames := spikes[g*steps*wire.size : (g+1)*steps*wire.size]
+			if !neurons {
+				clear(sums)
+				for at := 0; at < len(frames); at += wire.size {
+					for i := range sums {
+						sums[i] += sumBytes(frames[at+i*channels+lo : at+i*channels+lo+e.channels])
+					}
 				}
+				for i, k := range sums {
+					layer.spend(g, int64(k), c, i)
+				}
+				continue
 			}
-			for i, k := range sums {
-				layer.SOPs[g] += int64(k) * c.sops[i]
-				layer.ReadoutSOPs[g] += int64(k) * c.readout[i]
-				layer.PoolAdds[g] += int64(k) * c.pool[i]
-				layer.ResidualAdds[g] += int64(k) * c.residual[i]
+			rest := r.layers[f.layer].Spikes[g]
+			for _, i := range c.others {
+				var k uint32
+				for at := i * channels; at < len(frames); at += wire.size {
+					k += sumBytes(frames[at : at+channels])
+				}
+				layer.spend(g, int64(k), c, i)
+				rest -= int64(k)
 			}
+			layer.spend(g, rest, c, c.usual)
 		}
 		lo += e.channels
 	}
+}
+
+// spend adds what k spikes of sample g at a position cause.
+func (c *LayerCounts) spend(g int, k int64, cost *wireCost, position int) {
+	c.SOPs[g] += k * cost.sops[position]
+	c.ReadoutSOPs[g] += k * cost.readout[position]
+	c.PoolAdds[g] += k * cost.pool[position]
+	c.ResidualAdds[g] += k * cost.residual[position]
 }
 
 // countFloatOperations is countOperations for a wire of counts in floats.
@@ -281,11 +330,7 @@ func (r *run) countFloatOperations(w int) {
 			for _, n := range r.floats[w][i*channels+lo : i*channels+lo+e.channels] {
 				k += int64(max(n, -n))
 			}
-			g, at := i/positions/r.span, i%positions
-			layer.SOPs[g] += k * c.sops[at]
-			layer.ReadoutSOPs[g] += k * c.readout[at]
-			layer.PoolAdds[g] += k * c.pool[at]
-			layer.ResidualAdds[g] += k * c.residual[at]
+			layer.spend(i/positions/r.span, k, c, i%positions)
 		}
 		lo += e.channels
 	}

@@ -91,9 +91,9 @@ func BenchmarkNetworks(b *testing.B) {
 						}
 						best := times.CPU / 1e3
 						var events, updates float64
-						var frames, byEvents int64
+						var frames, byEvents, byBase int64
 						for _, u := range uses {
-							frames, byEvents = frames+u.Frames, byEvents+u.EventFrames
+							frames, byEvents, byBase = frames+u.Frames, byEvents+u.EventFrames, byBase+u.BaseFrames
 						}
 						for i, l := range net.Layers() {
 							for _, e := range layers[i].Events {
@@ -104,6 +104,7 @@ func BenchmarkNetworks(b *testing.B) {
 						rate := 2 * float64(res.Graph.MACs()) * batch * timesteps / best / 1e9
 						b.ReportMetric(best*1e3, "cpu-ms")
 						b.ReportMetric(float64(byEvents)/float64(frames), "by-events")
+						b.ReportMetric(float64(byBase)/float64(frames), "by-base")
 						b.ReportMetric(rate, "Gop/s")
 						b.ReportMetric(rate/kernel.PeakGFLOPS(), "of-peak")
 						b.ReportMetric(events/updates, "density")

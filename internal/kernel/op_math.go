@@ -62,7 +62,7 @@ func exp32(x float32) float32 {
 // Sigmoid sets dst[i] = 1/(1+exp(-x[i])).
 func Sigmoid(dst, x []float32) {
 	same("Sigmoid", len(dst), len(x))
-	for i := range dst {
+	for i := sigmoidVec(dst, x); i < len(dst); i++ {
 		dst[i] = sigmoid32(x[i])
 	}
 }
@@ -72,15 +72,15 @@ func sigmoid32(x float32) float32 { return 1 / (1 + exp32(-x)) }
 // Swish sets dst[i] = x[i]*sigmoid(alpha*x[i]).
 func Swish(dst, x []float32, alpha float32) {
 	same("Swish", len(dst), len(x))
-	for i, v := range x {
-		dst[i] = v / (1 + exp32(-float32(alpha*v)))
+	for i := swishVec(dst, x, alpha); i < len(dst); i++ {
+		dst[i] = x[i] / (1 + exp32(-float32(alpha*x[i])))
 	}
 }
 
 // Tanh sets dst[i] = tanh(x[i]).
 func Tanh(dst, x []float32) {
 	same("Tanh", len(dst), len(x))
-	for i := range dst {
+	for i := tanhVec(dst, x); i < len(dst); i++ {
 		dst[i] = tanh32(x[i])
 	}
 }
@@ -101,7 +101,7 @@ func tanh32(x float32) float32 {
 // Erf sets dst[i] = erf(x[i]).
 func Erf(dst, x []float32) {
 	same("Erf", len(dst), len(x))
-	for i := range dst {
+	for i := erfVec(dst, x); i < len(dst); i++ {
 		dst[i] = erf32(x[i])
 	}
 }
@@ -177,12 +177,9 @@ func SoftmaxFast(y, x []float32, c int) {
 // MaxValue returns the largest value, NaN if there is one, -Inf for none.
 func MaxValue(x []float32) float32 {
 	i, m := maxValueVec(x)
-	for ; i < len(x); i++ {
+	for ; i < len(x) && m == m; i++ {
 		if x[i] > m || x[i] != x[i] {
 			m = x[i]
-		}
-		if m != m {
-			return m
 		}
 	}
 	return m

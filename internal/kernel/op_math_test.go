@@ -128,7 +128,8 @@ func TestMathOnEveryISA(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, f := range map[string]func(dst, x []float32){
-				"exp": Exp, "gelu": GELU, "softmax": func(d, x []float32) { SoftmaxFast(d, x, max(len(x), 1)) },
+				"exp": Exp, "gelu": GELU, "tanh": Tanh, "erf": Erf, "sigmoid": Sigmoid,
+				"swish": func(d, x []float32) { Swish(d, x, 1.7) }, "subtract": func(d, x []float32) { subtract(d, x, 0.7) }, "softmax": func(d, x []float32) { SoftmaxFast(d, x, max(len(x), 1)) },
 				"max": func(d, x []float32) {
 					if len(d) > 0 {
 						d[0] = MaxValue(x)

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")"
 to=${1:-..}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- gemm elementwise events int
+[ $# -gt 0 ] || set -- gemm elementwise events opmath int
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 for name in "$@"; do

@@ -149,9 +149,9 @@ const (
 )
 
 // fast decodes words until the first that needs a closer look: types that carry
-// no events, pixels outside the sensor, steps back in time. State words and
-// single events, which follow each other without any pattern, share a path
-// without branches on their type.
+// no events, pixels outside the sensor, steps back in time. Row words and single
+// events, which follow each other without any pattern, share an inner loop that
+// does not branch on which it is.
 func (d *evt3Reader) fast(dst []events.Event, buf []byte) (n, used int) {
 	if !d.hasTime || !d.hasRow || !d.started || d.badRow >= 0 || d.time < d.prev || len(dst) < wordRoom || len(buf) < 8 {
 		return 0, 0
@@ -159,24 +159,30 @@ func (d *evt3Reader) fast(dst []events.Event, buf []byte) (n, used int) {
 	out, in := unsafe.Pointer(&dst[0]), unsafe.Pointer(&buf[0])
 	o, oEnd := uintptr(0), eventBytes*uintptr(len(dst)-wordRoom)
 	i, iEnd := uintptr(0), uintptr(len(buf)-8) // so that four words can be loaded
-	right, bottom := uint32(min(d.right, evtPixels-1)), uint32(d.bottom)
-	t, row, base, polarity, hasBase := d.time, d.row, d.base, d.polarity, d.hasBase
+	right := uint32(min(d.right, evtPixels-1))
+	most := [2]uint32{evt3Row >> 1: uint32(d.bottom), evt3X >> 1: right}
+	t, row := d.time, d.row
 loop:
 	for i <= iEnd && o <= oEnd {
-		w := load16(in, i)
-		if w&0xd000 == 0 { // a row or an event
-			value := w & 0x7ff
-			most := right
-			if w < evt3X<<12 { // conditional moves
-				most = bottom
-				row = value
-			}
-			if value > most {
+		// So many words for sure fit into dst as events.
+		end := i + min(iEnd-i, (oEnd-o)/(eventBytes/evt3Bytes))&^(evt3Bytes-1)
+		var w uint32
+		for ; i <= end; i += evt3Bytes {
+			w = load16(in, i)
+			if w&0xd000 != 0 { // neither a row nor an event
 				break
+			}
+			value := w & 0x7ff
+			if value > most[w>>13] {
+				break loop
+			}
+			if w < evt3X<<12 { // a conditional move
+				row = value
 			}
 			store(out, o, t, value, row, w>>11&1) // kept if it is an event
 			o += uintptr(w>>13) * eventBytes
-			i += evt3Bytes
+		}
+		if i > end {
 			continue
 		}
 		switch w >> 12 {
@@ -188,32 +194,29 @@ loop:
 			t = next
 			i += evt3Bytes
 		case evt3Base:
-			base, polarity, hasBase = w&0x7ff, w>>11&1, true
+			d.base, d.polarity, d.hasBase = w&0x7ff, w>>11&1, true
 			four := load64(in, i)
 			if four&vectorGroupMask != vectorGroup {
 				i += evt3Bytes
 				continue
 			}
-			if base+31 > right {
+			if d.base+31 > right {
 				break loop
 			}
 			mask := uint32(four>>16&0xfff | four>>20&0xfff000 | four>>24&0xff000000)
-			o = storeMask(out, o, t, base, row, polarity, mask)
-			base += 32
+			o = storeMask(out, o, t, d.base, row, d.polarity, mask)
+			d.base += 32
 			i += 4 * evt3Bytes
-		case evt3Vector12:
-			if !hasBase || base+11 > right {
+		case evt3Vector12, evt3Vector8:
+			width, mask := uint32(12), w&0xfff
+			if w>>12 == evt3Vector8 {
+				width, mask = 8, w&0xff
+			}
+			if !d.hasBase || d.base+width-1 > right {
 				break loop
 			}
-			o = storeMask(out, o, t, base, row, polarity, w&0xfff)
-			base += 12
-			i += evt3Bytes
-		case evt3Vector8:
-			if !hasBase || base+7 > right {
-				break loop
-			}
-			o = storeMask(out, o, t, base, row, polarity, w&0xff)
-			base += 8
+			o = storeMask(out, o, t, d.base, row, d.polarity, mask)
+			d.base += width
 			i += evt3Bytes
 		case evtTimeHigh:
 			next := t&^(evt3Turn-1) | int64(w&(evt3Field-1))<<12
@@ -228,7 +231,7 @@ loop:
 			break loop
 		}
 	}
-	d.time, d.row, d.base, d.polarity, d.hasBase = t, row, base, polarity, hasBase
+	d.time, d.row = t, row
 	if n = int(o / eventBytes); n > 0 {
 		d.prev = dst[n-1].T
 	}

@@ -30,6 +30,9 @@ func (im *importer) output(def *ValueDef) (output, error) {
 	x := im.values[def.Name]
 	v := Value{Name: def.Name}
 	im.name = def.Name
+	if x.v != nil {
+		im.name = x.v.node.Name
+	}
 	if x.v != nil && !dependsOnInput(x.v.node) && !x.v.hasBatch() {
 		c, err := im.compute(x.v)
 		if err != nil {

@@ -726,13 +726,9 @@ func (im *importer) node(def *NodeDef) (err error) {
 	for len(n.in) > 0 && n.in[len(n.in)-1].missing() {
 		n.in = n.in[:len(n.in)-1]
 	}
-	im.name = ""
-	for _, o := range def.Outputs {
-		if o != "" {
-			im.name = o
-			break
-		}
-	}
+	im.name = def.label()
+	first := len(im.graph.Nodes)
+	defer func() { im.rename(n, first) }()
 	allConst := true
 	for _, x := range n.in {
 		allConst = allConst && (x.missing() || x.isConst())
@@ -758,6 +754,54 @@ func (im *importer) node(def *NodeDef) (err error) {
 		return err
 	}
 	return n.complete()
+}
+
+// label is a readable name for the node's operation: the module that PyTorch's
+// exporter says it comes from, else the node's name, else that of its output.
+func (n *NodeDef) label() string {
+	for _, e := range n.Metadata {
+		if e.Key == "pkg.torch.onnx.name_scopes" {
+			// "['', 'layer1', 'layer1.conv1', 'conv2d']": the last one is the node's.
+			parts := strings.Split(strings.Trim(e.Value, "[]"), ",")
+			if len(parts) >= 2 {
+				if s := strings.Trim(strings.TrimSpace(parts[len(parts)-2]), "'\""); s != "" {
+					return s
+				}
+			}
+		}
+	}
+	if name := strings.TrimPrefix(n.Name, "/"); name != "" {
+		return name
+	}
+	for _, o := range n.Outputs {
+		if o != "" {
+			return o
+		}
+	}
+	return n.Op
+}
+
+// rename gives the operation that computes a node's first output the node's
+// name, and the others, added from number first on, names that say what they
+// are.
+func (im *importer) rename(n *node, first int) {
+	added := im.graph.Nodes[first:]
+	if len(added) < 2 || len(n.def.Outputs) == 0 {
+		return
+	}
+	v := im.values[n.def.Outputs[0]].v
+	if v == nil || !slices.Contains(added, v.node) {
+		return
+	}
+	for _, a := range added {
+		delete(im.names, a.Name)
+	}
+	v.node.Name = im.unique(im.name)
+	for _, a := range added {
+		if a != v.node {
+			a.Name = im.unique(im.name + "/" + a.Kind())
+		}
+	}
 }
 
 // complete checks that every wanted output is there.

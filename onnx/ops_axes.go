@@ -461,7 +461,6 @@ func emitSplit(im *importer, n *node) error {
 		if !n.wants(i) {
 			continue
 		}
-		im.name = n.def.Outputs[i]
 		out, err := im.slice(v, spans)
 		if err != nil {
 			return err

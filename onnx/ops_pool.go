@@ -424,7 +424,6 @@ func emitTopK(im *importer, n *node) error {
 		if !n.wants(i) {
 			continue
 		}
-		im.name = n.def.Outputs[i]
 		out := w.clone()
 		out.node = im.add(&graph.TopK{Axis: at[0], K: int(count), Smallest: !largest, Indices: i == 1}, nil, w.node)
 		out.axes, out.graph = slices.Clone(w.axes), slices.Clone(w.graph)

@@ -92,7 +92,14 @@ func emitCast(im *importer, n *node) error {
 	return im.emitCastTo(n, dtype(n.int("to", 0)))
 }
 
-func emitCastLike(im *importer, n *node) error { return im.emitCastTo(n, n.dtypeOf(1)) }
+func emitCastLike(im *importer, n *node) error {
+	if n.input(0).isConst() { // of the other input, only the type counts
+		out, err := foldCastLike(n)
+		n.set(0, value{c: out[0]})
+		return err
+	}
+	return im.emitCastTo(n, n.dtypeOf(1))
+}
 
 func (im *importer) emitCastTo(n *node, to dtype) error {
 	if to.size() == 0 {
@@ -136,7 +143,7 @@ func foldCast(n *node) ([]*constant, error) {
 func foldCastLike(n *node) ([]*constant, error) {
 	c, err := n.constant(0, "input")
 	if err != nil {
-		return nil, err
+		return []*constant{nil}, err
 	}
 	c, err = n.im.cast(c, n.dtypeOf(1))
 	return []*constant{c}, err

@@ -248,7 +248,7 @@ func (s *Source) Random() (io.ReaderAt, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	return f, n, nil
+	return io.NewSectionReader(f, 0, n), n, nil // which takes any offset, as that of a file in memory
 }
 
 // Close removes the temporary file of Random. It does not close the stream.

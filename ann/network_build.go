@@ -118,7 +118,7 @@ func (n *Network) build(g *graph.Graph) error {
 			l = &upsampleLayer{in: in[0], out: v, shape: resampleShape(node), nearest: op.Mode == "nearest", align: op.AlignCorners}
 		case *graph.Softmax:
 			v, _ := out(alone)
-			l = &softmaxLayer{in: in[0], out: v, channels: node.Shape.Channels(), f: kernel.Softmax, back: kernel.SoftmaxBackward}
+			l = &softmaxLayer{in: in[0], out: v, channels: node.Shape.Channels(), f: kernel.SoftmaxFast, back: kernel.SoftmaxBackward}
 		case *graph.LogSoftmax:
 			v, _ := out(alone)
 			l = &softmaxLayer{in: in[0], out: v, channels: node.Shape.Channels(), f: kernel.LogSoftmax, back: kernel.LogSoftmaxBackward}

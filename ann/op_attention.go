@@ -8,8 +8,8 @@ import (
 	"github.com/adafire/adafire/internal/parallel"
 )
 
-// attentionRows is how many queries of a head share one product.
-const attentionRows = 192
+// attentionRows is the most queries of a head that share one product.
+const attentionRows = 256
 
 // attention is what an Attention node needs to know, for one sample.
 type attention struct {
@@ -17,6 +17,7 @@ type attention struct {
 	batch, l, s      int // leading axes together, queries, keys
 	d, e             int // channels of a head of queries and keys, of values
 	heads, kv, group int
+	rows             int    // queries of a head that share one product
 	step             [4]int // of the mask along head, query and key; of samples
 	maskBatch        []int  // where the mask of each leading index begins
 }
@@ -32,6 +33,8 @@ func newAttentionShape(n *graph.Node, op *graph.Attention) *attention {
 	r := len(q)
 	a := &attention{op: op, batch: q[:r-2].Numel(), l: q[r-2], s: k[r-2], d: q[r-1] / op.Heads, e: v[r-1] / op.KVHeads,
 		heads: op.Heads, kv: op.KVHeads, group: op.Heads / op.KVHeads}
+	pieces := (a.l + attentionRows - 1) / attentionRows
+	a.rows = (a.l + pieces - 1) / pieces
 	if len(n.Inputs) < 4 {
 		return a
 	}
@@ -96,7 +99,7 @@ func newAttention(n *graph.Node, op *graph.Attention, pool *parallel.Pool) *oper
 }
 
 func (a *attention) newScratch() *headScratch {
-	rows := min(attentionRows, a.l)
+	rows := a.rows
 	return &headScratch{
 		scores: newGemm(rows, a.d, a.s, false, true), values: newGemm(rows, a.s, a.e, false, false),
 		q: make([]float32, rows*a.d), k: make([]float32, a.s*a.d), v: make([]float32, a.s*a.e),
@@ -120,8 +123,8 @@ func (a *attention) head(sc *headScratch, part, h int, in [][]float32, out []flo
 	sc.scores.pack(sc.k)
 	sc.values.pack(sc.v)
 	y := out[part*a.l*a.heads*a.e+h*a.e:]
-	for lo := 0; lo < a.l; lo += attentionRows {
-		m := min(attentionRows, a.l-lo)
+	for lo := 0; lo < a.l; lo += a.rows {
+		m := min(a.rows, a.l-lo)
 		columnsOf(sc.q, q[lo*a.heads*a.d:], m, a.d, a.heads*a.d)
 		kernel.Scale(sc.q[:m*a.d], sc.q[:m*a.d], float32(a.op.Scale))
 		sc.scores.rows(nil, m, sc.q, sc.p)

@@ -240,7 +240,7 @@ func (c *compiler) operation(n *graph.Node, s *step) (chain, error) {
 			}
 		}
 	case *graph.Softmax, *graph.LogSoftmax:
-		f := kernel.Softmax
+		f := kernel.SoftmaxFast
 		if _, log := n.Op.(*graph.LogSoftmax); log {
 			f = kernel.LogSoftmax
 		}

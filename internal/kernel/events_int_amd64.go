@@ -3,9 +3,13 @@
 package kernel
 
 func intEventRow(bits int, c *intEventCall) {
-	switch {
-	case Active() == Portable:
+	switch isa := Active(); {
+	case isa == Portable:
 		intEventPortable(bits, c)
+	case isa == AVX512 && bits == 8:
+		intEventRow8AVX512(c)
+	case isa == AVX512:
+		intEventRow16AVX512(c)
 	case bits == 8:
 		intEventRow8AVX2(c)
 	default:

@@ -454,6 +454,16 @@ func intEventRow8AVX2(c *intEventCall)
 //go:noescape
 func intEventRow16AVX2(c *intEventCall)
 
+// intEventRow8AVX512 is intEventPortable for weights of 8 bits.
+//
+//go:noescape
+func intEventRow8AVX512(c *intEventCall)
+
+// intEventRow16AVX512 is intEventPortable for weights of 16 bits.
+//
+//go:noescape
+func intEventRow16AVX512(c *intEventCall)
+
 // intCompressU8AVX2 lists the non-zero counts of a row of pixels, see intCompressCall.
 //
 //go:noescape

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -34,8 +36,12 @@ const (
 const eventCols = 64
 
 func events(c *build.Context) {
-	eventRowKernel(c, false)
-	eventRowKernel(c, true)
+	for _, t := range []target{{name: "AVX2", bytes: 32, vec: ymm}, {name: "AVX512", bytes: 64, vec: zmm}} {
+		for _, wide := range []bool{false, true} {
+			t.wide = wide
+			eventRowKernel(c, t)
+		}
+	}
 	compress(c, false)
 	compress(c, true)
 }
@@ -45,19 +51,20 @@ func events(c *build.Context) {
 // one multiplication by the pair of counts adds up both. Weights of bytes have
 // sums of 16 bits, which go to y after limit events; those of 16 bits have sums
 // of 32 bits.
-func eventRowKernel(c *build.Context, wide bool) {
-	name, doc := "intEventRow8AVX2", "is intEventPortable for weights of 8 bits."
-	scale, acc := uint8(1), make([]reg.VecVirtual, 4)
+func eventRowKernel(c *build.Context, t target) {
+	wide, width, scale := t.wide, 8, uint8(1)
 	if wide {
-		name, doc = "intEventRow16AVX2", "is intEventPortable for weights of 16 bits."
-		scale, acc = 2, make([]reg.VecVirtual, 8)
+		width, scale = 16, 2
 	}
-	call := function(c, name, "intEventCall", doc)
+	call := function(c, fmt.Sprintf("intEventRow%d%s", width, t.name), "intEventCall",
+		fmt.Sprintf("is intEventPortable for weights of %d bits.", width))
+	// Two vectors of sums for a vector of weights.
+	acc := make([]reg.VecVirtual, 2*eventCols*width/8/t.bytes)
 	for i := range acc {
-		acc[i] = c.YMM()
+		acc[i] = t.vec(c)
 	}
-	zero := c.YMM()
-	c.VPXOR(zero, zero, zero)
+	zero := t.vec(c)
+	t.zero(c, zero)
 	rows, counts, y := load(c, call, eventRow), load(c, call, eventCount), load(c, call, eventY)
 	// The first pixel under the kernel, and where its weights would begin if
 	// entries counted from it.
@@ -74,7 +81,7 @@ func eventRowKernel(c *build.Context, wide bool) {
 	e, end, stop, a, b := c.GP64(), c.GP64(), c.GP64(), c.GP64(), c.GP64()
 	restart := func() {
 		for _, s := range acc {
-			c.VPXOR(s, s, s)
+			t.zero(c, s)
 		}
 		c.MOVQ(field(call, eventLimit), a)
 		c.MOVQ(a, field(call, eventBudget))
@@ -82,14 +89,14 @@ func eventRowKernel(c *build.Context, wide bool) {
 	restart()
 
 	c.Label("pixel")
-	width, none := a, b
+	columns, none := a, b
 	c.XORQ(none, none)
-	c.MOVQ(field(call, eventWidth), width)
+	c.MOVQ(field(call, eventWidth), columns)
 	clamp := func(x reg.GPVirtual) {
 		c.TESTQ(x, x)
 		c.CMOVQLT(none, x)
-		c.CMPQ(x, width)
-		c.CMOVQGT(width, x)
+		c.CMPQ(x, columns)
+		c.CMOVQGT(columns, x)
 	}
 	c.MOVQ(first, e)
 	clamp(e)
@@ -125,14 +132,14 @@ func eventRowKernel(c *build.Context, wide bool) {
 
 	// products adds the counts in both times two rows of weights; without b the
 	// second row is zeros.
-	at := func(p reg.GPVirtual, i int) Mem { return Mem{Base: weights, Index: p, Scale: scale, Disp: 32 * i} }
+	at := func(p reg.GPVirtual, i int) Mem { return Mem{Base: weights, Index: p, Scale: scale, Disp: t.bytes * i} }
 	products := func(both reg.VecVirtual, two bool) {
 		for i := range len(acc) / 2 {
-			ra, rb, low := c.YMM(), zero, c.YMM()
-			c.VMOVDQU(at(a, i), ra)
+			ra, rb, low := t.vec(c), zero, t.vec(c)
+			t.move(c, at(a, i), ra)
 			if two {
-				rb = c.YMM()
-				c.VMOVDQU(at(b, i), rb)
+				rb = t.vec(c)
+				t.move(c, at(b, i), rb)
 			}
 			if wide {
 				c.VPUNPCKLWD(rb, ra, low)
@@ -152,11 +159,14 @@ func eventRowKernel(c *build.Context, wide bool) {
 		}
 	}
 	c.Label("pair")
-	both := c.YMM()
+	both := t.vec(c)
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4, Disp: 4}, b)
 	c.VPBROADCASTW(Mem{Base: counts, Index: e, Scale: 1}, both)
-	if wide {
+	switch {
+	case wide && t.bytes == 64:
+		c.VPMOVZXBW(both.AsY(), both)
+	case wide:
 		c.VPMOVZXBW(both.AsX(), both)
 	}
 	products(both, true)
@@ -165,7 +175,7 @@ func eventRowKernel(c *build.Context, wide bool) {
 	c.JLT(LabelRef("pair"))
 	c.Label("odd")
 	c.JNE(LabelRef("summed"))
-	one := c.YMM()
+	one := t.vec(c)
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
 	c.MOVBQZX(Mem{Base: counts, Index: e, Scale: 1}, b)
 	c.VMOVD(b.As32(), one.AsX())
@@ -191,19 +201,46 @@ func eventRowKernel(c *build.Context, wide bool) {
 
 	c.Label("flush")
 	for i, s := range acc {
-		if wide {
-			c.VPADDD(Mem{Base: y, Disp: 32 * i}, s, s)
-			c.VMOVDQU(s, Mem{Base: y, Disp: 32 * i})
-			continue
+		// The halves of a vector of sums belong to channels at and at+gap, in y.
+		at, gap := 64*i, 32
+		switch {
+		case wide && t.bytes == 32:
+			at, gap = 32*i, 0
+		case wide: // 0, 8, 32, 40 and so on
+			at, gap = 128*(i/2)+32*(i%2), 64
+		case t.bytes == 64:
+			at, gap = 64*i, 128
 		}
-		half, low := c.XMM(), c.YMM()
-		c.VEXTRACTI128(Imm(1), s, half)
-		c.VPMOVSXWD(s.AsX(), low)
-		c.VPMOVSXWD(half, s)
-		c.VPADDD(Mem{Base: y, Disp: 64 * i}, low, low)
-		c.VPADDD(Mem{Base: y, Disp: 64*i + 32}, s, s)
-		c.VMOVDQU(low, Mem{Base: y, Disp: 64 * i})
-		c.VMOVDQU(s, Mem{Base: y, Disp: 64*i + 32})
+		half := c.YMM()
+		switch {
+		case gap == 0:
+			half = s
+		case t.bytes == 64:
+			c.VEXTRACTI64X4(Imm(1), s, half)
+		default:
+			c.VEXTRACTI128(Imm(1), s, half.AsX())
+		}
+		for k, part := range []reg.VecVirtual{s, half} {
+			if gap == 0 && k == 1 {
+				break
+			}
+			to := Mem{Base: y, Disp: at + k*gap}
+			switch {
+			case wide:
+				c.VPADDD(to, part.AsY(), part.AsY())
+				c.VMOVDQU(part.AsY(), to)
+			case t.bytes == 64:
+				sum := c.ZMM()
+				c.VPMOVSXWD(part.AsY(), sum)
+				c.VPADDD(to, sum, sum)
+				t.move(c, sum, to)
+			default:
+				sum := c.YMM()
+				c.VPMOVSXWD(part.AsX(), sum)
+				c.VPADDD(to, sum, sum)
+				c.VMOVDQU(sum, to)
+			}
+		}
 	}
 	restart()
 	c.CMPQ(e, end)

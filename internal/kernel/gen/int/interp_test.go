@@ -344,12 +344,107 @@ func checkNeurons(t *testing.T, p *program, r *rand.Rand, isa string, lanes int,
 	}
 }
 
+// lane is where a row of weights holds an output channel, see intEventLane in
+// the kernel package.
+func lane(width, j int) int {
+	quarter := 64 / width
+	switch j / quarter % 4 {
+	case 1:
+		return j + quarter
+	case 2:
+		return j - quarter
+	}
+	return j
+}
+
+func TestEvents(t *testing.T) {
+	p := compile(t)
+	for _, name := range []string{"intEventRow8AVX2", "intEventRow8AVX512", "intEventRow16AVX2", "intEventRow16AVX512"} {
+		r := rand.New(rand.NewPCG(4, 4))
+		for n := range 30 {
+			checkEvents(t, p, r, name, n)
+		}
+	}
+}
+
+func checkEvents(t *testing.T, p *program, r *rand.Rand, name string, scenario int) {
+	t.Helper()
+	width := 8
+	if strings.Contains(name, "16") {
+		width = 16
+	}
+	columns, kh, kw, cin, pixels := 1+r.IntN(6), 1+r.IntN(3), 1+r.IntN(4), 1+r.IntN(5), 1+r.IntN(6)
+	stride, pad := 1+r.IntN(3), r.IntN(5)
+	// Entries of kh rows of columns, and one more behind the last.
+	var start, rows []int32
+	var counts []byte
+	for range kh {
+		for x := range columns {
+			start = append(start, int32(len(rows)))
+			for c := range cin {
+				if r.IntN(2) == 0 {
+					rows, counts = append(rows, int32((x*cin+c)*eventCols)), append(counts, byte(1+r.IntN(129)))
+				}
+			}
+		}
+		start = append(start, int32(len(rows)))
+	}
+	weights := make([]int16, kh*kw*cin*eventCols)
+	for i := range weights {
+		weights[i] = int16(int8(r.Uint32()))
+		if width == 16 {
+			weights[i] = int16(r.Uint32())
+		}
+		if weights[i] == -128 {
+			weights[i] = 127
+		}
+	}
+	ldy := eventCols + r.IntN(3)
+	y := make([]int32, (pixels-1)*ldy+eventCols)
+	for i := range y {
+		y[i] = int32(r.Uint32())
+	}
+	want := append([]int32(nil), y...)
+	for ow := range pixels {
+		first := ow*stride - pad
+		for k := range kh {
+			for x := max(first, 0); x < min(first+kw, columns); x++ {
+				for e := start[k*(columns+1)+x]; e < start[k*(columns+1)+x+1]; e++ {
+					at := (k*kw-first)*cin*eventCols + int(rows[e])
+					for j := range eventCols {
+						want[ow*ldy+j] += int32(counts[e]) * int32(weights[at+lane(width, j)])
+					}
+				}
+			}
+		}
+	}
+	m := newMachine(p.file)
+	w := put(m, weights)
+	if width == 8 {
+		narrow := make([]int8, len(weights))
+		for i, v := range weights {
+			narrow[i] = int8(v)
+		}
+		w = put(m, narrow)
+	}
+	out := put(m, y)
+	p.call(t, m, name, eventLeft+8, map[int]uint64{eventStart: put(m, start), eventRow: put(m, append(rows, 0)), eventCount: put(m, append(counts, 0)),
+		eventW: w, eventY: out, eventLDY: uint64(4 * ldy), eventN: uint64(pixels), eventLimit: 2, eventWidth: uint64(columns), eventKW: uint64(kw),
+		eventStride: uint64(stride), eventPad: uint64(pad), eventCin: uint64(cin), eventKH: uint64(kh), eventStartStep: uint64(4 * (columns + 1)),
+		eventWStep: uint64(kw * cin * eventCols * width / 8)})
+	for i, got := range get[int32](m, out, len(want)) {
+		if got != want[i] {
+			t.Fatalf("%s, scenario %d: sum %d is %d, want %d", name, scenario, i, got, want[i])
+		}
+	}
+}
+
 // TestEveryFunctionIsTested fails when a function is added that neither these
 // tests nor, as AVX2 code, those of the kernel package can run.
 func TestEveryFunctionIsTested(t *testing.T) {
 	for name := range compile(t).byName {
 		known := strings.Contains(name, "AVX2")
-		for _, p := range []string{"intTile", "fireInt", "intCurrents"} {
+		for _, p := range []string{"intTile", "fireInt", "intCurrents", "intEventRow"} {
 			known = known || strings.HasPrefix(name, p)
 		}
 		if !known {

@@ -255,6 +255,24 @@ func (m *machine) execute(i *ir.Instruction) {
 		}
 	case "MOVQ":
 		m.setInt(last, m.int(o[0]))
+	case "LEAQ":
+		m.setInt(last, m.address(o[0].(operand.Mem)))
+	case "MOVBQZX":
+		m.setInt(last, uint64(m.bytes(m.address(o[0].(operand.Mem)), 1)[0]))
+	case "CMOVQLT":
+		if v := m.int(o[0]); m.less {
+			m.setInt(last, v)
+		}
+	case "CMOVQGT":
+		if v := m.int(o[0]); !m.less && !m.zero {
+			m.setInt(last, v)
+		}
+	case "IMULQ":
+		m.setInt(last, m.int(last)*m.int(o[0]))
+	case "NEGQ":
+		m.setInt(last, m.subtract(0, m.int(last)))
+	case "INCQ":
+		m.setInt(last, m.subtract(m.int(last), ^uint64(0)))
 	case "MOVLQSX":
 		m.setInt(last, uint64(int64(int32(binary.LittleEndian.Uint32(m.bytes(m.address(o[0].(operand.Mem)), 4))))))
 	case "CMPQ":
@@ -298,6 +316,26 @@ func (m *machine) executeVector(opcode string, o []operand.Op, last operand.Op) 
 		for k := range n / 4 {
 			out.put32(k, v.u32(0))
 		}
+	case "VMOVD":
+		copy(out[:], binary.LittleEndian.AppendUint32(nil, uint32(m.int(o[0]))))
+	case "VPBROADCASTW":
+		v := m.vector(o[0], 2)
+		for k := range n / 2 {
+			out.put16(k, v.u16(0))
+		}
+	case "VPMOVZXBW":
+		v := m.vector(o[0], n/2)
+		for k := range n / 2 {
+			out.put16(k, uint16(v[k]))
+		}
+	case "VPMOVSXWD":
+		v := m.vector(o[0], n/2)
+		for k := range n / 4 {
+			out.put32(k, uint32(int32(int16(v.u16(k)))))
+		}
+	case "VEXTRACTI64X4":
+		v := m.vector(o[1], 64)
+		copy(out[:32], v[32*(m.int(o[0])&1):])
 	case "VPMOVZXBD":
 		v := m.vector(o[0], n/4)
 		for k := range n / 4 {
@@ -411,6 +449,20 @@ func (m *machine) executeBinary(opcode string, a, b, dst vector, out *vector, n 
 				sum += int32(b[4*k+j]) * int32(int8(a[4*k+j]))
 			}
 			out.put32(k, uint32(sum))
+		}
+	case "VPUNPCKLBW", "VPUNPCKHBW", "VPUNPCKLWD", "VPUNPCKHWD": // by lanes of 128 bits, b first
+		size, from := 1, 0
+		if opcode[len(opcode)-2:] == "WD" {
+			size = 2
+		}
+		if opcode[len("VPUNPCK")] == 'H' {
+			from = 8
+		}
+		for lane := 0; lane < n; lane += 16 {
+			for k := 0; k < 8; k += size {
+				copy(out[lane+2*k:], b[lane+from+k:][:size])
+				copy(out[lane+2*k+size:], a[lane+from+k:][:size])
+			}
 		}
 	case "VPACKUSDW": // by lanes of 128 bits, b first
 		for lane := range n / 16 {

@@ -152,11 +152,17 @@ func (d *evt21Reader) fast(dst []events.Event, buf []byte) (n, used int) {
 			break
 		}
 		i += evt21Bytes
-		if uint32(w) == 0 {
+		mask := uint32(w)
+		if mask == 0 {
 			continue
 		}
 		prev = t
-		o = storeMask(out, o, t, x, y, uint32(w>>60), uint32(w))
+		if mask&(mask-1) == 0 { // most words of a sparse scene
+			store(out, o, t, x+lowestBit(mask), y, uint32(w>>60))
+			o += eventBytes
+			continue
+		}
+		o = storeMask(out, o, t, x, y, uint32(w>>60), mask)
 	}
 	d.high.time, d.prev = high, prev
 	return int(o / eventBytes), int(i)

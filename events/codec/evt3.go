@@ -170,7 +170,12 @@ loop:
 		for ; i <= end; i += evt3Bytes {
 			w = load16(in, i)
 			if w&0xd000 != 0 { // neither a row nor an event
-				break
+				next := t&^(evt3Field-1) | int64(w&(evt3Field-1))
+				if w>>12 != evt3Low || next < t {
+					break
+				}
+				t = next
+				continue
 			}
 			value := w & 0x7ff
 			if value > most[w>>13] {
@@ -186,13 +191,6 @@ loop:
 			continue
 		}
 		switch w >> 12 {
-		case evt3Low:
-			next := t&^(evt3Field-1) | int64(w&(evt3Field-1))
-			if next < t {
-				break loop
-			}
-			t = next
-			i += evt3Bytes
 		case evt3Base:
 			d.base, d.polarity, d.hasBase = w&0x7ff, w>>11&1, true
 			four := load64(in, i)

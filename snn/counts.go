@@ -262,7 +262,7 @@ func mirror(to [][]int, n int) []int {
 // countOperations adds up what the spikes on a wire cause.
 func (r *run) countOperations(w int) {
 	c := &r.net.cost[w]
-	if !c.any {
+	if !c.any || r.noCounts {
 		return
 	}
 	wire, steps := r.net.plan.wires[w], r.span
@@ -322,23 +322,53 @@ func (r *run) countFloatOperations(w int) {
 	c, wire := &r.net.cost[w], r.net.plan.wires[w]
 	positions := wire.node.Shape.Positions()
 	channels := wire.size / positions
+	f, neurons := r.net.plan.steps[w].(*fireStep)
+	neurons = neurons && 2*len(c.others) < positions
 	lo := 0
 	for _, e := range wire.emitters {
 		layer := &r.layers[e.layer]
-		for i := range r.samples * r.span * positions { // [sample][timestep][position]
-			var k int64
-			for _, n := range r.floats[w][i*channels+lo : i*channels+lo+e.channels] {
-				k += int64(max(n, -n))
+		for k := range r.samples * r.span {
+			g, frame := k/r.span, r.floats[w][k*wire.size:(k+1)*wire.size]
+			list := c.others
+			if !neurons {
+				list = nil
+				for i := range positions {
+					layer.spend(g, sumFloats(frame[i*channels+lo:i*channels+lo+e.channels]), c, i)
+				}
 			}
-			layer.spend(i/positions/r.span, k, c, i%positions)
+			for _, i := range list {
+				n := sumFloats(frame[i*channels : (i+1)*channels])
+				layer.spend(g, n, c, i)
+				layer.spend(g, -n, c, c.usual)
+			}
 		}
 		lo += e.channels
 	}
+	if neurons {
+		for g := range r.samples {
+			r.layers[f.layer].spend(g, r.layers[f.layer].Spikes[g], c, c.usual)
+		}
+	}
+}
+
+// sumFloats adds up counts without their signs.
+func sumFloats(x []float32) (sum int64) {
+	for _, n := range x {
+		sum += int64(max(n, -n))
+	}
+	return sum
 }
 
 // countInputs counts the inputs of the layer that drives s which are not zero.
 func (r *run) countInputs(s *fireStep) {
 	in, steps := r.net.plan.wires[s.in], r.span
+	if r.noCounts {
+		return
+	}
+	if from, ok := r.net.plan.steps[s.in].(*fireStep); ok { // those neurons counted
+		copy(r.layers[s.layer].Inputs, r.layers[from.layer].Events)
+		return
+	}
 	size := steps * in.size
 	for g := range r.samples {
 		var live int64

@@ -2,6 +2,7 @@ package snn
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/adafire/adafire/graph"
@@ -193,11 +194,52 @@ func (s *fireStep) updatePart(r *run, at, to int, v, sum, current, offset []floa
 	case s.signed:
 		return kernel.FireSigned(r.floats[s.out][at:to], v, sum, current, offset, s.shift, s.maxSpike)
 	case s.wide:
-		return kernel.FireSigned(r.floats[s.out][at:to], v, nil, current, offset, s.shift, s.maxSpike)
+		return s.fireWide(r.floats[s.out][at:to], v, current, offset)
 	case offset != nil:
 		return kernel.FireOffset(r.bytes[s.out][at:to], v, current, offset, s.shift, uint8(s.maxSpike))
 	}
 	return kernel.Fire(r.bytes[s.out][at:to], v, current, s.shift, uint8(s.maxSpike))
+}
+
+// fireWide is kernel.FireSigned for neurons that take no spikes back.
+func (s *fireStep) fireWide(out, v, current, offset []float32) (spikes, events int64, finite bool) {
+	if offset != nil || s.shift != 0 {
+		return kernel.FireSigned(out, v, nil, current, offset, s.shift, s.maxSpike)
+	}
+	kernel.Add(v, v, current)
+	kernel.ReLU(out, v, s.maxSpike)
+	var total int64
+	exponents := uint32(0)
+	for i, x := range out {
+		if u := math.Float32bits(v[i]); u&0x7f800000 == 0x7f800000 {
+			exponents = u
+		}
+		n := int32(x) // truncation after clamping is floor
+		out[i] = float32(n)
+		total += int64(n)
+		events += int64(uint32(-n) >> 31) // 1 if n > 0
+	}
+	if exponents != 0 { // not finite: again, slowly
+		return s.fireWideAgain(out, v)
+	}
+	kernel.Sub(v, v, out)
+	return total, events, true
+}
+
+// fireWideAgain is fireWide where some potentials, which v holds before firing,
+// are no finite numbers.
+func (s *fireStep) fireWideAgain(out, v []float32) (spikes, events int64, finite bool) {
+	for i, u := range v {
+		if u-u != 0 {
+			out[i] = 0
+			continue
+		}
+		if n := int64(min(max(u, 0), s.maxSpike)); n > 0 {
+			spikes, events = spikes+n, events+1
+		}
+		v[i] = u - out[i]
+	}
+	return spikes, events, false
 }
 
 // fireWire takes the current from a wire; one that does not vary in time is

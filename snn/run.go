@@ -12,19 +12,20 @@ import (
 // A run holds a group of samples on their way through the network, layer by
 // layer over all timesteps. Buffers are kept for the next group.
 type run struct {
-	net     *Network
-	pool    *parallel.Pool // for the inside of a layer; nil when groups run in parallel
-	samples int
-	span    int         // timesteps that wires hold: all, or 1 where state is kept
-	state   *state      // what lives from one timestep to the next (RunSteps); nil: nothing
-	first   int         // index of the group's first sample in the batch
-	floats  [][]float32 // per wire: analog and current wires
-	bytes   [][]uint8   // per wire: counts
-	means   [][]float32 // per wire: what the readout reads
-	layers  []LayerCounts
-	err     error
-	keep    bool      // keep all counts (trace)
-	kept    []float32 // if not nil, where a layer's currents are kept (Sweep)
+	net      *Network
+	pool     *parallel.Pool // for the inside of a layer; nil when groups run in parallel
+	samples  int
+	span     int         // timesteps that wires hold: all, or 1 where state is kept
+	state    *state      // what lives from one timestep to the next (RunSteps); nil: nothing
+	first    int         // index of the group's first sample in the batch
+	floats   [][]float32 // per wire: analog and current wires
+	bytes    [][]uint8   // per wire: counts
+	means    [][]float32 // per wire: what the readout reads
+	layers   []LayerCounts
+	err      error
+	keep     bool      // keep all counts (trace)
+	noCounts bool      // leave operations out
+	kept     []float32 // if not nil, where a layer's currents are kept (Sweep)
 
 	elapsed []time.Duration // per step, over all groups of the run
 	uses    []KernelUse     // per layer, over all groups of the run

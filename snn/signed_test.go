@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/kernel"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/tensor"
 	"github.com/google/go-cmp/cmp"
@@ -116,6 +119,21 @@ func TestSignedEqualsQuantisedANN(t *testing.T) {
 				if n < 0 {
 					negative++
 				}
+			}
+		}
+		atOnce, err := net.Run(context.Background(), nil, x, Options{NoCounts: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if net.atOnce() == nil || atOnce.Layers != nil {
+			t.Fatal("the steps were run one by one")
+		}
+		for i, v := range res.Logits.Data {
+			if cfg.Timesteps&(cfg.Timesteps-1) != 0 {
+				break // thresholds over T are rounded, and whole potentials are frequent here
+			}
+			if got := atOnce.Logits.Data[i]; math.Abs(float64(got-v)) > 1e-4*(1+math.Abs(float64(v))) {
+				t.Fatalf("output %d at once is %g, want %g", i, got, v)
 			}
 		}
 		samples := x.Shape[0]
@@ -476,6 +494,67 @@ func TestRulesInFiles(t *testing.T) {
 	} {
 		if _, err := Decode([]byte(text), nil); err == nil || !strings.Contains(err.Error(), fail) {
 			t.Errorf("%s: got error %v, want one with %q", text, err, fail)
+		}
+	}
+}
+
+// TestNoCounts: without counts the outputs are the same; signed networks with
+// integer weights that are computed at once agree but for rounding.
+func TestNoCounts(t *testing.T) {
+	settings := maps.Clone(integers)
+	settings["f32"] = func(*Config) {}
+	for name, set := range settings {
+		t.Run(name, func(t *testing.T) {
+			g, cfg, x := deep(t, 5)
+			set(cfg)
+			net := mustNew(t, g, cfg)
+			want := mustRun(t, net, nil, x, Options{})
+			got := mustRun(t, net, nil, x, Options{NoCounts: true})
+			if !sameBits(got.Logits.Data, want.Logits.Data) || got.Layers != nil {
+				t.Errorf("logits %v, want %v", got.Logits.Data, want.Logits.Data)
+			}
+			if !cfg.Signed {
+				return
+			}
+			for i := range cfg.Layers {
+				cfg.Layers[i].MaxSpike = MaxBurst
+			}
+			net = mustNew(t, g, cfg)
+			want = mustRun(t, net, nil, x, Options{})
+			got = mustRun(t, net, nil, x, Options{NoCounts: true})
+			if net.atOnce() == nil {
+				t.Fatal("the steps were run one by one")
+			}
+			for i, v := range want.Logits.Data {
+				if math.Abs(float64(got.Logits.Data[i]-v)) > 0.02 {
+					t.Errorf("output %d at once is %g, step by step %g", i, got.Logits.Data[i], v)
+				}
+			}
+		})
+	}
+}
+
+// TestFireWide: the same as the kernel, neurons that are not finite included.
+func TestFireWide(t *testing.T) {
+	rng := newRand(11)
+	for _, n := range []int{1, 7, 8, 100} {
+		for trial := range 20 {
+			v, current := make([]float32, n), make([]float32, n)
+			for i := range v {
+				v[i], current[i] = float32(rng.NormFloat64()), float32(rng.NormFloat64()*300)
+			}
+			if trial%3 == 1 {
+				current[rng.IntN(n)] = float32(math.NaN())
+				current[rng.IntN(n)] = float32(math.Inf(1))
+			}
+			s := &fireStep{maxSpike: 500}
+			w := slices.Clone(v)
+			got, want := make([]float32, n), make([]float32, n)
+			spikes, events, finite := kernel.FireSigned(want, w, nil, current, nil, 0, 500)
+			k, e, f := s.fireWide(got, v, current, nil)
+			if k != spikes || e != events || f != finite || !sameBits(got, want) || !sameBits(v, w) {
+				t.Fatalf("%d neurons: got %v %v %d %d %v, want %v %v %d %d %v", n, got, v, k, e, f, want, w, spikes, events, finite)
+			}
 		}
 	}
 }

@@ -56,6 +56,9 @@ type Network struct {
 	cost    []wireCost // per wire: what a spike on it causes
 	idle    sync.Pool  // *run: working memory between runs
 	batches sync.Pool  // *batch: the same
+
+	forward    sync.Once
+	forwardNet *Network // see atOnce
 }
 
 // New compiles a graph with folded batch norms (graph passes of package
@@ -98,6 +101,18 @@ type Options struct {
 	// it becomes; nil for a new one. After some runs on batches of one size, a run
 	// in one goroutine then allocates nothing.
 	Reuse *Result
+	// NoCounts leaves Result.Layers empty. What signed neurons of the largest
+	// burst limit, MaxBurst, have emitted after T timesteps is then computed at
+	// once, as
+	//
+	//	N = max(0, floor(v + I[1] + ... + I[T]))
+	//
+	// instead of step by step (unless there is a trace): with negative spikes, and
+	// a limit that no neuron reaches, it does not matter when spikes came
+	// (beyond.md, "a fact we proved"). Sums of currents are rounded in another
+	// order, so a potential within rounding of a whole number may fall on its other
+	// side; neurons that need more than MaxBurst spikes in one timestep differ.
+	NoCounts bool
 }
 
 // A Result holds what a run found for N samples.
@@ -127,17 +142,18 @@ type NodeTime struct {
 // A batch is a call of Run or RunSteps: what its workers share. It is kept for
 // the next call.
 type batch struct {
-	net    *Network
-	ctx    context.Context
-	pool   *parallel.Pool // for the inside of a layer; nil when groups run in parallel
-	res    *Result
-	steps  *StepResult
-	decide Decide
-	trace  bool
-	groups []group
-	runs   []*run // per worker, nil where it took no group
-	errs   []error
-	work   func(worker, i int) // of group i
+	net      *Network
+	ctx      context.Context
+	pool     *parallel.Pool // for the inside of a layer; nil when groups run in parallel
+	res      *Result
+	steps    *StepResult
+	decide   Decide
+	trace    bool
+	noCounts bool
+	groups   []group
+	runs     []*run // per worker, nil where it took no group
+	errs     []error
+	work     func(worker, i int) // of group i
 }
 
 // newBatch prepares a call with the given groups.
@@ -148,7 +164,7 @@ func (n *Network) newBatch(ctx context.Context, pool *parallel.Pool) *batch {
 		b.work = b.group
 	}
 	b.ctx, b.pool = ctx, pool
-	b.res, b.steps, b.decide, b.trace = nil, nil, nil, false
+	b.res, b.steps, b.decide, b.trace, b.noCounts = nil, nil, nil, false, false
 	return b
 }
 
@@ -180,7 +196,7 @@ func (b *batch) group(worker, i int) {
 		}
 		b.runs[worker] = r
 	}
-	r.keep = b.trace
+	r.keep, r.noCounts = b.trace, b.noCounts
 	if b.steps != nil {
 		b.errs[i] = r.stream(b.ctx, b.pool, b.groups[i], b.decide, b.steps)
 	} else {
@@ -225,16 +241,42 @@ func (n *Network) times(runs []*run, list *[]NodeTime) {
 	}
 }
 
+// atOnce returns a network that computes the outputs of this one in one pass, nil
+// if there is none: see Options.NoCounts.
+func (n *Network) atOnce() *Network {
+	n.forward.Do(func() {
+		if !n.given.Signed || n.given.Shift == ShiftPerStep {
+			return
+		}
+		cfg := n.given.Clone()
+		for _, l := range cfg.Layers {
+			if l.MaxSpike != MaxBurst {
+				return
+			}
+		}
+		cfg.Signed, cfg.Schedule = false, ScheduleAccumulate
+		if net, err := New(n.g, cfg); err == nil { // else there are too many timesteps
+			n.forwardNet = net
+		}
+	})
+	return n.forwardNet
+}
+
 // Run simulates the network on x [N, ...], samples of the graph's input shape.
 // A nil pool runs in the calling goroutine.
 func (n *Network) Run(ctx context.Context, pool *parallel.Pool, x *tensor.Tensor, opt Options) (*Result, error) {
 	if err := n.check(x); err != nil {
 		return nil, err
 	}
+	if opt.NoCounts && !opt.Trace {
+		if at := n.atOnce(); at != nil {
+			return at.Run(ctx, pool, x, opt)
+		}
+	}
 	samples := x.Shape[0]
 	b := n.newBatch(ctx, pool)
 	b.groups = n.cut(b.groups, x, n.groupSize(samples, pool))
-	b.res, b.trace = n.result(opt, samples), opt.Trace
+	b.res, b.trace, b.noCounts = n.result(opt, samples), opt.Trace, opt.NoCounts
 	res := b.res
 	if err := b.run(pool); err != nil {
 		return nil, err
@@ -259,7 +301,11 @@ func (n *Network) result(opt Options, samples int) *Result {
 	}
 	res.Logits.Shape = append(append(res.Logits.Shape[:0], samples), out.node.Shape...)
 	grow(&res.Logits.Data, samples*out.size)
-	grow(&res.Layers, len(n.plan.fires))
+	if opt.NoCounts {
+		res.Layers = nil
+	} else {
+		grow(&res.Layers, len(n.plan.fires))
+	}
 	for i := range res.Layers {
 		res.Layers[i].reset(samples)
 	}

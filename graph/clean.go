@@ -2,18 +2,57 @@ package graph
 
 import "slices"
 
-// RemoveIdentity removes identity and dropout nodes, which do nothing outside
-// training, and returns how many it removed.
+// RemoveIdentity removes nodes that do nothing outside training, and returns how
+// many it removed: identity and dropout, and operations on shapes that leave the
+// shape as it is. The shapes must have been inferred for the latter to be found.
 func RemoveIdentity(g *Graph) int {
 	replaced := make(map[*Node]*Node)
 	for _, n := range g.Nodes {
-		switch n.Op.(type) {
-		case *Identity, *Dropout:
+		if doesNothing(n) {
 			replaced[n] = n.Inputs[0]
 		}
 	}
 	g.substitute(replaced)
 	return len(replaced)
+}
+
+// doesNothing says whether n passes its only input on.
+func doesNothing(n *Node) bool {
+	switch n.Op.(type) {
+	case *Identity, *Dropout:
+		return true
+	}
+	if len(n.Inputs) != 1 || len(n.Shape) == 0 || !slices.Equal(n.Shape, n.Inputs[0].Shape) {
+		return false
+	}
+	switch op := n.Op.(type) {
+	case *Flatten, *Reshape, *Expand, *Concat, *ConcatAxis:
+		return true
+	case *Transpose: // axes of length 1 may change places freely
+		last := -1
+		for _, a := range op.Perm {
+			if n.Shape[a] > 1 {
+				if a < last {
+					return false
+				}
+				last = a
+			}
+		}
+		return true
+	case *Slice:
+		return !slices.ContainsFunc(op.Step, func(s int) bool { return s < 0 }) // of full size, so from 0 in ones
+	case *PadAxes:
+		return !slices.ContainsFunc(op.Begin, func(v int) bool { return v != 0 })
+	case *Tile:
+		return !slices.ContainsFunc(op.Repeats, func(v int) bool { return v != 1 })
+	case *DepthToSpace:
+		return op.Block == 1
+	case *SpaceToDepth:
+		return op.Block == 1
+	case *Resize:
+		return !slices.ContainsFunc(op.Scale, func(v float64) bool { return v != 1 })
+	}
+	return false
 }
 
 // RemoveDead removes nodes that no output depends on and returns how many it

@@ -6,10 +6,10 @@ import (
 	"github.com/adafire/adafire/tensor"
 )
 
-// FoldBatchNorm folds every batch normalisation that directly follows a
-// convolution, a transposed convolution or a fully connected layer (or one that
-// was folded into such a layer) into that layer's weight and bias, and returns
-// how many it folded. A normalisation
+// FoldBatchNorm folds every batch normalisation, and every Affine of one scale and
+// shift per channel or in all, that directly follows a convolution, a transposed
+// convolution or a fully connected layer (or one that was folded into such a
+// layer) into that layer's weight and bias, and returns how many it folded. It
 // stays where another node (or an output of the graph) reads the layer's own
 // result, or where something lies between the two.
 //
@@ -27,8 +27,12 @@ func FoldBatchNorm(g *Graph) (folded int) {
 	uses := g.Consumers()
 	replaced := make(map[*Node]*Node)
 	for _, bn := range g.Nodes {
-		op, ok := bn.Op.(*BatchNorm)
-		if !ok || len(bn.Inputs) != 1 {
+		switch bn.Op.(type) {
+		case *BatchNorm, *Affine:
+		default:
+			continue
+		}
+		if len(bn.Inputs) != 1 {
 			continue
 		}
 		layer := bn.Inputs[0]
@@ -38,7 +42,7 @@ func FoldBatchNorm(g *Graph) (folded int) {
 		if before := replaced[layer]; before != nil { // a folded normalisation
 			layer = before
 		}
-		if !foldInto(layer, op, bn.Params) {
+		if !foldInto(layer, bn) {
 			continue
 		}
 		replaced[bn] = layer
@@ -49,35 +53,44 @@ func FoldBatchNorm(g *Graph) (folded int) {
 }
 
 // foldInto scales the layer's parameters; false if its kind cannot take them.
-func foldInto(layer *Node, op *BatchNorm, p Params) bool {
+func foldInto(layer, bn *Node) bool {
 	w := layer.Weight()
 	if w == nil || len(w.Shape) < 2 {
 		return false
 	}
-	scale, shift := op.Affine(p)
 	channels := w.Shape[len(w.Shape)-1]
 	groups := 1
 	switch l := layer.Op.(type) {
-	case *Conv2D, *Linear:
+	case *Conv2D, *Linear, *ConvND:
 	case *ConvTranspose2D:
+		groups = l.Groups
+	case *ConvTransposeND:
 		groups = l.Groups
 	default:
 		return false
 	}
-	if channels*groups != len(scale) {
+	var scale, shift []float64
+	if op, ok := bn.Op.(*BatchNorm); ok {
+		scale, shift = op.Affine(bn.Params)
+	} else {
+		scale, shift = perChannel(bn.Params["weight"], channels*groups, 1), perChannel(bn.Params["bias"], channels*groups, 0)
+	}
+	if channels*groups != len(scale) || len(shift) != len(scale) {
 		return false
 	}
+	inputs := w.Shape[len(w.Shape)-2]
 	weight := w.Clone()
 	// Only a grouped transposed convolution has fewer columns than output
-	// channels: there the group of the input channel (axis 2) selects the block.
+	// channels: there the group of the input channel (the last axis but one) selects
+	// the block.
 	perGroup := 1
 	if groups > 1 {
-		perGroup = w.Shape[2] / groups
+		perGroup = inputs / groups
 	}
 	for row := 0; row*channels < len(weight.Data); row++ {
 		group := 0
 		if groups > 1 {
-			group = row % w.Shape[2] / perGroup
+			group = row % inputs / perGroup
 		}
 		values := weight.Data[row*channels : (row+1)*channels]
 		for i := range values {
@@ -94,6 +107,25 @@ func foldInto(layer *Node, op *BatchNorm, p Params) bool {
 	}
 	layer.Params = Params{"weight": weight, "bias": &tensor.Tensor{Shape: []int{len(bias)}, Data: bias}}
 	return true
+}
+
+// perChannel returns a parameter of an Affine as one number per channel, otherwise
+// if there is none; nil if it is neither one number per channel nor one in all.
+func perChannel(t *tensor.Tensor, channels int, otherwise float64) []float64 {
+	v := make([]float64, channels)
+	for c := range v {
+		switch {
+		case t == nil:
+			v[c] = otherwise
+		case t.Len() == 1:
+			v[c] = float64(t.Data[0])
+		case t.Len() == channels && t.Shape[len(t.Shape)-1] == channels:
+			v[c] = float64(t.Data[c])
+		default:
+			return nil
+		}
+	}
+	return v
 }
 
 // substitute removes the nodes in replaced and lets everything that read them

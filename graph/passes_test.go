@@ -119,6 +119,22 @@ func TestFoldBatchNorm(t *testing.T) {
 		{"transposed, a group per channel", layer(transposed(func(o *graph.ConvTranspose2D) { o.Groups = 4 }), 8, true, false, 2, 2, 4, 2), 1, []string{"conv_transpose2d"}},
 		{"linear", layer(&graph.Linear{}, 7, false, true, 4, 7), 1, []string{"linear"}},
 		{"linear with bias", layer(&graph.Linear{}, 7, true, false, 4, 7), 1, []string{"linear"}},
+		{"conv over frames", func(g *graph.Graph, rng *rand.Rand) []*graph.Node {
+			x := g.Add("layer", convND(nil), graph.Params{"weight": noise(rng, 1, 3, 3, 4, 6)}, g.Input("x", graph.Shape{2, 5, 4, 4}))
+			return []*graph.Node{g.Add("bn", bn, norm(rng, 6, true), x)}
+		}, 1, []string{"conv_nd"}},
+		{"transposed over one axis, grouped", func(g *graph.Graph, rng *rand.Rand) []*graph.Node {
+			op := &graph.ConvTransposeND{Stride: ints{2}, Pad: ints{0, 1}, OutputPad: ints{3}, Dilation: ints{1}, Groups: 2}
+			x := g.Add("layer", op, graph.Params{"weight": noise(rng, 3, 4, 3)}, g.Input("x", graph.Shape{5, 4}))
+			return []*graph.Node{g.Add("bn", bn, norm(rng, 6, true), x)}
+		}, 1, []string{"conv_transpose_nd"}},
+		{"scale and shift per channel, one of all", func(g *graph.Graph, rng *rand.Rand) []*graph.Node {
+			x := g.Add("scale", &graph.Affine{}, graph.Params{"weight": noise(rng, 1, 6), "bias": noise(rng, 6)}, plain(g, rng, image(g)))
+			return []*graph.Node{g.Add("shift", &graph.Affine{}, graph.Params{"bias": noise(rng, 1)}, x)}
+		}, 2, []string{"conv2d"}},
+		{"scale per row", func(g *graph.Graph, rng *rand.Rand) []*graph.Node {
+			return []*graph.Node{g.Add("scale", &graph.Affine{}, graph.Params{"weight": noise(rng, 3, 1, 1)}, plain(g, rng, image(g)))}
+		}, 0, []string{"conv2d", "affine"}},
 		{"two in a row", func(g *graph.Graph, rng *rand.Rand) []*graph.Node {
 			x := g.Add("bn1", bn, norm(rng, 6, true), plain(g, rng, image(g)))
 			return []*graph.Node{g.Add("bn2", bn, norm(rng, 6, false), x)}
@@ -195,6 +211,44 @@ func TestRemoveIdentity(t *testing.T) {
 	compareValues(t, values(t, g), want, 0)
 	if n := graph.RemoveIdentity(g); n != 0 {
 		t.Errorf("the second time removed %d", n)
+	}
+}
+
+// TestRemoveShapeOperations wants exactly those removed that change nothing.
+func TestRemoveShapeOperations(t *testing.T) {
+	in := graph.Shape{4, 1, 4}
+	for _, c := range []struct {
+		op     graph.Op
+		remove bool
+	}{
+		{&graph.Reshape{Shape: ints{4, 1, 4}}, true},
+		{&graph.Reshape{Shape: ints{1, 4, 4}}, false},
+		{&graph.Flatten{}, false},
+		{&graph.Transpose{Perm: ints{0, 1, 2}}, true},
+		{&graph.Transpose{Perm: ints{2, 1, 0}}, false},
+		{&graph.Slice{Start: ints{0, 0, 0}, Size: ints{4, 1, 4}, Step: ints{1, 1, 1}}, true},
+		{&graph.Slice{Start: ints{3, 0, 0}, Size: ints{4, 1, 4}, Step: ints{-1, 1, 1}}, false},
+		{&graph.PadAxes{Begin: ints{0, 0, 0}, End: ints{0, 0, 0}, Mode: "edge"}, true},
+		{&graph.PadAxes{Begin: ints{1, 0, 0}, End: ints{-1, 0, 0}, Mode: "edge"}, false},
+		{&graph.Tile{Repeats: ints{1, 1, 1}}, true},
+		{&graph.Expand{Shape: ints{4, 1, 4}}, true},
+		{&graph.Expand{Shape: ints{4, 4, 4}}, false},
+		{&graph.Concat{}, true},
+		{&graph.ConcatAxis{Axis: 1}, true},
+		{&graph.DepthToSpace{Block: 1}, true},
+		{&graph.SpaceToDepth{Block: 1, ChannelFirst: true}, true},
+		{&graph.Resize{Size: ints{4, 1, 4}, Scale: graph.Floats{1, 1, 1}, Mode: "cubic", Coordinate: "asymmetric", Nearest: "ceil"}, true},
+		{&graph.Resize{Size: ints{4, 1, 4}, Scale: graph.Floats{1.2, 1, 1}, Mode: "cubic", Coordinate: "asymmetric", Nearest: "ceil"}, false},
+		{&graph.ReLU{}, false},
+	} {
+		g := graph.New()
+		n := g.Add("node", c.op, nil, g.Input("x", in))
+		g.Outputs = []*graph.Node{g.Add("last", &graph.ReLU{}, nil, n)}
+		want := values(t, g)
+		if got := graph.RemoveIdentity(g) == 1; got != c.remove {
+			t.Errorf("%s %+v: removed: %v, want %v", c.op.Kind(), c.op, got, c.remove)
+		}
+		compareValues(t, values(t, g), want, 0)
 	}
 }
 
@@ -357,6 +411,28 @@ func TestMACsAndParameters(t *testing.T) {
 	}
 	if got, want := g.Parameters(), int64(3*3*2*6+6+12+2*2*6*4+12*12*12*5+5); got != want {
 		t.Errorf("got %d parameters, want %d", got, want)
+	}
+}
+
+func TestMACsOfProducts(t *testing.T) {
+	g := graph.New()
+	a, b := g.Input("a", graph.Shape{2, 5, 3}), g.Input("b", graph.Shape{3, 4})
+	q, k := g.Input("q", graph.Shape{5, 6}), g.Input("k", graph.Shape{7, 6})
+	rng := rand.New(rand.NewPCG(1, 1))
+	g.Outputs = []*graph.Node{g.Add("matmul", &graph.MatMul{}, nil, a, b),
+		g.Add("attention", &graph.Attention{Heads: 2, KVHeads: 2, Scale: 1}, nil, q, k, k),
+		g.Add("conv", convND(nil), graph.Params{"weight": noise(rng, 2, 1, 3, 4, 6)}, g.Input("x", graph.Shape{3, 4, 5, 4}))}
+	if err := g.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{
+		"matmul":    2 * 5 * 3 * 4,
+		"attention": 2 * (5 * 7 * 3) * 2, // heads * (scores + weighted values)
+		"conv":      2 * 4 * 3 * 6 * (2 * 1 * 3 * 4),
+	} {
+		if got := g.Node(name).MACs(); got != want {
+			t.Errorf("%s: got %d MACs, want %d", name, got, want)
+		}
 	}
 }
 

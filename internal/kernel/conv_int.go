@@ -61,6 +61,14 @@ func ConvIntRows[C SpikeCount](s ConvShape, x []C, f *IntFilter, lo, hi int, y [
 // convIntRows does the panels p0..p1-1 of checked arguments.
 func convIntRows[C SpikeCount](s ConvShape, x []C, f *IntFilter, lo, hi, p0, p1 int, y []int32, accumulate bool, sc *IntScratch) {
 	outW := s.OutW()
+	if s.isRow() && outW > blockPixels {
+		for m := 0; m < s.N*outW; m += blockPixels {
+			part := s
+			part.N, part.W = 1, min(blockPixels, s.N*outW-m)
+			convIntRows(part, x[m*s.Cin:][:part.W*s.Cin], f, 0, 1, p0, p1, y[m*s.Cout:], accumulate, sc)
+		}
+		return
+	}
 	// Blocks of whole rows of one or several frames, about blockPixels each.
 	rows := max(1, min(hi-lo, blockPixels/outW))
 	frames := max(1, min(s.N, blockPixels/((hi-lo)*outW)))
@@ -83,6 +91,12 @@ func convIntRows[C SpikeCount](s ConvShape, x []C, f *IntFilter, lo, hi, p0, p1 
 			}
 		}
 	}
+}
+
+// isRow reports whether the frames are rows of pixels that have nothing to do
+// with each other, as in linear layers.
+func (s *ConvShape) isRow() bool {
+	return s.H == 1 && s.KH == 1 && s.KW == 1 && s.StrideW == 1 && s.PadTop == 0 && s.PadBottom == 0 && s.PadLeft == 0 && s.PadRight == 0
 }
 
 // ConvInt is ConvIntRows for all rows of all frames, cut into pieces that the

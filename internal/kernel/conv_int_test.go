@@ -132,6 +132,7 @@ func intShapes() map[string]ConvShape {
 		"7x7":              square(1, 9, 3, 16, 7, 2),
 		"linear":           linear(13, 100, 10),
 		"linear odd":       linear(7, 33, 40),
+		"linear long":      with(linear(250, 6, 18), func(s *ConvShape) { s.N = 3 }),
 		"dilation":         with(square(1, 9, 5, 16, 3, 1), func(s *ConvShape) { s.DilH, s.DilW, s.PadTop, s.PadLeft = 2, 3, 3, 4 }),
 		"grouped":          with(square(2, 6, 12, 36, 3, 1), func(s *ConvShape) { s.Groups = 2 }),
 		"grouped odd":      with(square(1, 6, 9, 21, 3, 2), func(s *ConvShape) { s.Groups = 3 }),

@@ -175,6 +175,14 @@ func ConvIntEventRows[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo,
 		clear(y[:s.N*frame])
 	}
 	in := s.H * s.W * s.Cin
+	if few := max(1, intEventBand/s.Cin); s.isRow() && s.W > few {
+		for m := 0; m < s.N*s.W; m += few {
+			part := s
+			part.N, part.W = 1, min(few, s.N*s.W-m)
+			convIntEvents(part, x[m*s.Cin:][:part.W*s.Cin], f, 0, 1, y[m*s.Cout:], &sc.events)
+		}
+		return
+	}
 	// Bands of rows, so that the lists of large images stay in the cache.
 	rows := max(1, (intEventBand/(s.W*s.Cin)-(s.KH-1)*s.DilH-1)/s.StrideH+1)
 	for n := range s.N {

@@ -30,6 +30,9 @@ func IntCrossover(s ConvShape, f *IntFilter, e *IntEventFilter) float64 {
 		return 0
 	}
 	s.N = 1
+	if s.isRow() {
+		s.W = blockPixels / 2 // what one pixel takes tells little
+	}
 	f.matches(s, "IntCrossover")
 	sameFilter(e.shape, s, "IntCrossover", false)
 	key := crossoverKey{s: s, wide: f.wide, events: e.bits, isa: Active(), limit: min(e.limit, 1<<10), cin: e.cin}

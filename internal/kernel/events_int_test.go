@@ -68,23 +68,29 @@ func TestConvIntEventsEqualFormula(t *testing.T) {
 
 // A frame that is too large to be listed at once.
 func TestConvIntEventsInBands(t *testing.T) {
-	s := with(square(1, 3, 8, 4, 3, 2), func(s *ConvShape) { s.W, s.H = 2600, 17 })
-	if s.InLen() < 2*intEventBand {
-		t.Fatalf("%d counts are listed at once", s.InLen())
+	for name, s := range map[string]ConvShape{
+		"rows":    with(square(1, 3, 8, 4, 3, 2), func(s *ConvShape) { s.W, s.H = 2600, 17 }),
+		"columns": with(linear(3000, 70, 5), func(s *ConvShape) { s.N = 2 }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if s.InLen() < 2*intEventBand {
+				t.Fatalf("%d counts are listed at once", s.InLen())
+			}
+			r := rand.New(rand.NewPCG(1, 2))
+			x, w := spikes(r, s.InLen(), 0.1, 4), make([]int8, s.WeightLen())
+			for i := range w {
+				w[i] = int8(r.IntN(255) - 127)
+			}
+			f, err := NewIntFilter(s, w, 0, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, got := make([]int32, s.OutLen()), make([]int32, s.OutLen())
+			ConvInt(nil, s, x, f, want, false)
+			ConvIntEventRows(s, x, NewIntEventFilter(s, w, 0, 4), 0, s.OutH(), got, false, nil)
+			equalInts(t, "events in bands", got, want)
+		})
 	}
-	r := rand.New(rand.NewPCG(1, 2))
-	x, w := spikes(r, s.InLen(), 0.1, 4), make([]int8, s.WeightLen())
-	for i := range w {
-		w[i] = int8(r.IntN(255) - 127)
-	}
-	f, err := NewIntFilter(s, w, 0, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, got := make([]int32, s.OutLen()), make([]int32, s.OutLen())
-	ConvInt(nil, s, x, f, want, false)
-	ConvIntEventRows(s, x, NewIntEventFilter(s, w, 0, 4), 0, s.OutH(), got, false, nil)
-	equalInts(t, "events in bands", got, want)
 }
 
 // Any shape, any counts and weights.

@@ -158,6 +158,9 @@ func (c *cache) load(s shard) (cachedShard, error) {
 	// The sizes follow from two numbers; a file that has them all holds every
 	// array.
 	n, e := int64(s.Samples), s.Events
+	if n > info.Size() || e > info.Size() {
+		return l, bad // and no product overflows
+	}
 	at := s.Offsets[arrayBase]
 	for i, size := range []int64{8 * n, 8 * (n + 1), 4 * e, 4 * n, 2 * e, 2 * e, e} {
 		if s.Offsets[i] != at || size < 0 || size > info.Size() {
@@ -400,15 +403,19 @@ func (b *builder) add(it *item, ev []events.Event) error {
 			it.path, float64(uint64(last)-uint64(base))/1e6)
 	}
 	n := len(b.t)
-	for _, e := range ev {
-		b.t = append(b.t, uint32(e.T-base))
-		b.x, b.y, b.p = append(b.x, e.X), append(b.y, e.Y), append(b.p, e.P)
+	b.t, b.x, b.y, b.p = extend(b.t, len(ev)), extend(b.x, len(ev)), extend(b.y, len(ev)), extend(b.p, len(ev))
+	t, x, y, p := b.t[n:], b.x[n:], b.y[n:], b.p[n:]
+	for i, e := range ev {
+		t[i], x[i], y[i], p[i] = uint32(e.T-base), e.X, e.Y, e.P
 	}
 	b.base, b.start = append(b.base, base), append(b.start, int64(len(b.t)))
 	b.sum = append(b.sum, b.checksum(n))
 	b.index.Events += int64(len(ev))
 	return nil
 }
+
+// extend makes a slice n values longer.
+func extend[T any](s []T, n int) []T { return slices.Grow(s, n)[:len(s)+n] }
 
 // checksum returns that of the events from n on, as they stand in the file.
 func (b *builder) checksum(n int) uint32 {

@@ -45,7 +45,7 @@ func openDigits(dir string) (*digits, error) {
 	}
 	d := &digits{
 		split: map[string]dataset.Dataset{}, cam: cam, path: simulate.ThreeSaccades(3),
-		scene: simulate.Scene{Black: 0.1},
+		scene: simulate.Scene{Black: 0.15},
 	}
 	for _, part := range []string{"train", "test"} {
 		if d.split[part], err = dataset.Open("digits", dir, part); err != nil {

@@ -62,13 +62,17 @@ func writeArrays(out io.Writer, metadata map[string]string, arrays []array) (off
 // numbers writes values little-endian.
 func numbers[T uint8 | uint16 | uint32 | int64](name, dtype string, values []T) array {
 	return array{name: name, dtype: dtype, count: len(values), write: func(w *bufio.Writer) error {
-		var buf [8]byte
 		size := dtypeBytes[dtype]
-		for _, v := range values {
-			binary.LittleEndian.PutUint64(buf[:], uint64(v))
-			if _, err := w.Write(buf[:size]); err != nil {
+		var buf [4096 + 8]byte // the last value may be written wider than it is
+		for len(values) > 0 {
+			piece := values[:min(len(values), 4096/size)]
+			for i, v := range piece {
+				binary.LittleEndian.PutUint64(buf[i*size:], uint64(v))
+			}
+			if _, err := w.Write(buf[:len(piece)*size]); err != nil {
 				return err
 			}
+			values = values[len(piece):]
 		}
 		return nil
 	}}

@@ -106,6 +106,10 @@ func Export(path string, net *Network, opt Options) (*Report, error) {
 	return report, nil
 }
 
+// maxElements bounds the weights of a file; grouped convolutions written densely
+// may have many.
+const maxElements = 1 << 31
+
 // Build makes the graph that Export writes.
 func Build(net *Network, opt Options) (*Graph, *Report, error) {
 	switch {
@@ -130,7 +134,7 @@ func Build(net *Network, opt Options) (*Graph, *Report, error) {
 	case cfg.Schedule == snn.ScheduleAccumulate:
 		return nil, nil, fmt.Errorf("neurons that fire once, on the sum over the timesteps, cannot be said in NIR; convert with schedule %s: %w", snn.ScheduleSync, fileerr.ErrUnsupported)
 	}
-	l, err := lower(net, opt)
+	l, err := lower(net, opt, maxElements)
 	if err != nil {
 		return nil, nil, err
 	}

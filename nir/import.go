@@ -87,9 +87,6 @@ func (f *File) Import() (*Imported, error) {
 	return out, nil
 }
 
-// maxDiagonal bounds the features for which a scale becomes a matrix.
-const maxDiagonal = 4096
-
 // importer turns NIR nodes into nodes of a network.
 type importer struct {
 	g      *Graph
@@ -101,6 +98,7 @@ type importer struct {
 	layers []snn.Layer
 	names  map[string]bool
 	warns  []string
+	sums   int      // elements of weights of ones
 	plain  []string // IF nodes without our metadata
 }
 
@@ -267,9 +265,10 @@ func (m *importer) node(n *Node, from []string) error {
 		y = m.add(n.Name, &graph.AvgPool2D{Kernel: [2]int(k), Stride: [2]int(s), Pad: graph.Uniform(p[0], p[1]), CountIncludePad: true}, nil, x)
 	case "SumPool2d": // sums of whole numbers are exact as a convolution of ones
 		k, s, p := n.Ints["kernel_size"], n.Ints["stride"], n.Ints["padding"]
-		if limit := m.size(); k[0]*k[1]*in[0] > limit {
+		if limit := m.size(); k[0]*k[1]*in[0] > limit-m.sums {
 			return refusal(n.Name, n.Type, "a window of %v, larger than the file", k)
 		}
+		m.sums += k[0] * k[1] * in[0]
 		w := tensor.New(k[0], k[1], 1, in[0])
 		for i := range w.Data {
 			w.Data[i] = 1
@@ -289,12 +288,10 @@ func (m *importer) node(n *Node, from []string) error {
 		if err != nil {
 			return err
 		}
-		if y, err = m.scale(n.Name, s, x, in); err != nil {
-			return err
-		}
+		y = m.scale(n.Name, s, x)
 	case "IF":
 		var err error
-		if y, err = m.neurons(n, x, in); err != nil {
+		if y, err = m.neurons(n, x); err != nil {
 			return err
 		}
 	}
@@ -341,26 +338,17 @@ func perChannel(n *Node, name string) ([]float32, error) {
 	return out, nil
 }
 
-// scale multiplies every channel, by a layer with a diagonal weight.
-func (m *importer) scale(name string, s []float32, x *graph.Node, in []int) (*graph.Node, error) {
-	channels := len(s)
-	if len(in) > 1 {
-		w := &tensor.Tensor{Shape: []int{1, 1, 1, channels}, Data: s}
-		return m.add(name, &graph.Conv2D{Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Groups: channels}, graph.Params{"weight": w}, x), nil
-	}
-	if channels > maxDiagonal {
-		return nil, refusal(name, "Scale", "%d features, at most %d", channels, maxDiagonal)
-	}
-	w := tensor.New(channels, channels)
-	for c, v := range s {
-		w.Data[c*channels+c] = v
-	}
-	return m.add(name, &graph.Linear{}, graph.Params{"weight": w}, x), nil
+// scale multiplies every channel, by a normalisation that has nothing to
+// normalise: sqrt(0+1) is 1.
+func (m *importer) scale(name string, s []float32, x *graph.Node) *graph.Node {
+	vector := func() *tensor.Tensor { return tensor.New(len(s)) }
+	p := graph.Params{"mean": vector(), "var": vector(), "weight": {Shape: []int{len(s)}, Data: s}, "bias": vector()}
+	return m.add(name, &graph.BatchNorm{Eps: 1}, p, x)
 }
 
 // neurons adds an activation and its layer of neurons. Downstream a spike counts
 // 1, whatever the threshold.
-func (m *importer) neurons(n *Node, x *graph.Node, in []int) (*graph.Node, error) {
+func (m *importer) neurons(n *Node, x *graph.Node) (*graph.Node, error) {
 	theta, err := perChannel(n, "v_threshold")
 	if err != nil {
 		return nil, err
@@ -404,7 +392,7 @@ func (m *importer) neurons(n *Node, x *graph.Node, in []int) (*graph.Node, error
 	for c, v := range theta {
 		s[c] = 1 / v
 	}
-	return m.scale(n.Name+"_count", s, y, in)
+	return m.scale(n.Name+"_count", s, y), nil
 }
 
 // timestep returns the length of a timestep that the metadata tells, else 1.
@@ -525,8 +513,9 @@ func (g *Graph) burst(v *Node, from, to map[string][]string) *burstForm {
 	}
 	reset, r := g.Nodes[b.reset].Arrays["scale"].Data, v.Arrays["r"].Data
 	b.threshold = constant(v.shape(), 0)
+	dt := float32(g.timestep())
 	for i := range b.threshold.Data {
-		theta := -reset[i] * r[i] * float32(g.timestep())
+		theta := -reset[i] * r[i] * dt
 		for k, s := range b.spikes {
 			want := float32(k+1) * theta
 			if t := g.Nodes[s].Arrays["threshold"].Data[i]; t != want && t != math.Nextafter32(want, 0) {

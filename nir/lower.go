@@ -8,6 +8,7 @@ import (
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/snn"
+	"github.com/adafire/adafire/tensor"
 )
 
 // lowering turns a network into a NIR graph. What it does depends on the
@@ -21,6 +22,7 @@ type lowering struct {
 
 	out     *Graph
 	edges   map[[2]string]bool
+	limit   int // elements of arrays that may still be made
 	names   map[*graph.Node]string
 	signals map[*graph.Node]*signal
 	layer   map[*graph.Node]int
@@ -75,9 +77,10 @@ type fold struct {
 	add  []float64 // per channel, in units of the threshold
 }
 
-// lower makes the NIR graph of a network.
-func lower(net *Network, opt Options) (*lowering, error) {
-	l := &lowering{g: net.Graph, cfg: net.SNN, opt: opt, uses: net.Graph.Consumers(),
+// lower makes the NIR graph of a network, whose arrays may have limit elements
+// in all.
+func lower(net *Network, opt Options, limit int) (*lowering, error) {
+	l := &lowering{limit: limit, g: net.Graph, cfg: net.SNN, opt: opt, uses: net.Graph.Consumers(),
 		out: &Graph{Nodes: make(map[string]*Node)}, edges: make(map[[2]string]bool), names: make(map[*graph.Node]string),
 		signals: make(map[*graph.Node]*signal), layer: make(map[*graph.Node]int), folds: make(map[string]*fold), report: &Report{}}
 	if in := len(l.g.InputNodes()); in != 1 || len(l.g.Outputs) != 1 {
@@ -373,7 +376,11 @@ func (l *lowering) weighted(n *graph.Node, name string, in *signal, w window, co
 			}
 			from := t.nodes
 			keep := w.groups > 1 && l.opt.KeepGroups && len(in.parts) == 1
-			weight := w.array(node, in, axes, p.channels, cout, keep)
+			shape := w.shape(node, in, axes, p.channels, cout, keep)
+			if err := l.spend(node.Name, shape); err != nil {
+				return nil, err
+			}
+			weight := constant(shape, 0)
 			node.Arrays["weight"] = weight
 			if w.flatten {
 				f := l.add(&Node{Name: name + "_flatten", Type: "Flatten", Ints: map[string][]int{
@@ -448,8 +455,18 @@ func groupTerms(p part) []term {
 	return out
 }
 
-// array sets a node's type and attributes and returns its weight, all zeros.
-func (w *window) array(n *Node, in *signal, axes []embedded, channels, cout int, keep bool) *Array {
+// spend takes an array's elements from what may be made.
+func (l *lowering) spend(name string, shape []int) error {
+	n, err := tensor.Numel(shape)
+	if err != nil || n > l.limit {
+		return refusal(name, "array", "shape %v: more elements than can be written", shape)
+	}
+	l.limit -= n
+	return nil
+}
+
+// shape sets a node's type and attributes and returns the shape of its weight.
+func (w *window) shape(n *Node, in *signal, axes []embedded, channels, cout int, keep bool) []int {
 	shape := []int{cout, channels}
 	switch {
 	case w.flatten:
@@ -472,7 +489,7 @@ func (w *window) array(n *Node, in *signal, axes []embedded, channels, cout int,
 			n.Ints["dilation"] = append(n.Ints["dilation"], w.dilation[i])
 		}
 	}
-	return &Array{Shape: shape, Data: make([]float32, numel(shape))}
+	return shape
 }
 
 // index returns where tap k of input channel c (of channels) and output o lies.
@@ -691,6 +708,9 @@ func (l *lowering) fire(n *graph.Node, in *signal) (*signal, error) {
 	from := s.parts[0].terms[0].nodes
 	shape := shapeOf(s)
 	name := l.names[n]
+	if err := l.spend(name, shape); err != nil {
+		return nil, err
+	}
 	if l.opt.Profile == Exact {
 		out.nodes, err = l.exact(name, from, shape, layer.MaxSpike, start)
 	} else {

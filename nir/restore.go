@@ -37,6 +37,13 @@ func restore(g *Graph, i *info) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Neurons have arrays in the file; other nodes lie between them.
+	values := 1 << 16
+	for _, n := range structure.Nodes {
+		if values += n.Shape.Numel(); values > 64*budget+1<<20 {
+			return nil, fmt.Errorf("node %q has %v values: more than the file's nodes", n.Name, n.Shape)
+		}
+	}
 	tensors := make(map[string]*tensor.Tensor)
 	for name, v := range stored {
 		if a, ok := v.(*Array); ok && strings.HasPrefix(name, "snn.") {
@@ -52,7 +59,7 @@ func restore(g *Graph, i *info) (*Network, error) {
 	if _, err := snn.New(structure, cfg); err != nil {
 		return nil, err
 	}
-	l, err := lower(net, Options{Profile: i.Profile, DT: i.DT, Flatten: i.Flatten, KeepGroups: i.KeepGroups, StartInput: i.StartInput})
+	l, err := lower(net, Options{Profile: i.Profile, DT: i.DT, Flatten: i.Flatten, KeepGroups: i.KeepGroups, StartInput: i.StartInput}, budget)
 	if err != nil {
 		return nil, err
 	}

@@ -160,6 +160,7 @@ type output struct {
 	blocks  [][]byte
 	heap    map[*array][]heapRef
 	largest int // names in the largest group
+	zip     *zlib.Writer
 }
 
 // put adds a block, padded to 8 bytes, and returns its address.
@@ -414,7 +415,7 @@ func (o *output) array(a *array) (uint64, error) {
 	}
 	for i := range pieces {
 		lo, hi := i*perChunk, min((i+1)*perChunk, rows)
-		packed, err := deflate(o.raw(a, lo*row, hi*row, perChunk*row*element))
+		packed, err := o.deflate(o.raw(a, lo*row, hi*row, perChunk*row*element))
 		if err != nil {
 			return 0, err
 		}
@@ -464,16 +465,21 @@ func (o *output) raw(a *array, lo, hi, size int) []byte {
 	return b[:size]
 }
 
-func deflate(b []byte) ([]byte, error) {
+// deflate compresses a chunk. The compressor's tables are large, so there is one.
+func (o *output) deflate(b []byte) ([]byte, error) {
 	var out bytes.Buffer
-	w, err := zlib.NewWriterLevel(&out, deflateLevel)
-	if err != nil {
+	if o.zip == nil {
+		var err error
+		if o.zip, err = zlib.NewWriterLevel(&out, deflateLevel); err != nil {
+			return nil, err
+		}
+	} else {
+		o.zip.Reset(&out)
+	}
+	if _, err := o.zip.Write(b); err != nil {
 		return nil, err
 	}
-	if _, err := w.Write(b); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
+	if err := o.zip.Close(); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

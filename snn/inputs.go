@@ -253,17 +253,8 @@ func (r *run) meanInto(dst []float32, wire, samples int) {
 // SweepMemory returns how many bytes a sweep holds for each sample at most,
 // apart from what it hands out.
 func (n *Network) SweepMemory() int64 {
-	p, steps := n.plan, int64(n.cfg.Timesteps)
-	bytes := func(i int) int64 {
-		size := int64(p.wires[i].size)
-		switch p.wires[i].kind {
-		case counts:
-			return steps * size
-		case current:
-			return 4 * steps * size
-		}
-		return 4 * size
-	}
+	p := n.plan
+	bytes := func(i int) int64 { return int64(p.wireBytes(i, n.cfg.Timesteps)) }
 	var live, most int64
 	for i, s := range p.steps {
 		if s == nil || p.wires[i].readout {

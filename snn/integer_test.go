@@ -663,3 +663,32 @@ func TestWaysAreTaken(t *testing.T) {
 		}
 	}
 }
+
+// TestMemory: a batch of spiking images takes less than twice what the two
+// largest neighbouring activations of the ANN take.
+func TestMemory(t *testing.T) {
+	g := wide(newRand(1))
+	if err := g.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &Config{Timesteps: 8, Shift: ShiftInitial, MaxPool: MaxPoolExact}
+	for _, n := range Activations(g) {
+		cfg.Layers = append(cfg.Layers, Layer{Node: n.Name, Threshold: []float32{0.4}, MaxSpike: 4})
+	}
+	const batch = 32
+	ann := int64(2 * 26 * 24 * 64 * 4 * batch)
+	x := (&grower{rng: newRand(2)}).tensor(2, batch, 26, 24, 3)
+	for _, weights := range []Precision{F32, I16, I8} {
+		cfg.Weights = weights
+		net := mustNew(t, g, cfg)
+		res := mustRun(t, net, nil, x, Options{})
+		if res.Memory < ann/32 || res.Memory >= 2*ann {
+			t.Errorf("%s: %d bytes, the ANN's activations take %d", weights, res.Memory, ann)
+		}
+		steps, err := net.RunSteps(t.Context(), nil, x, nil)
+		if err != nil || steps.Memory < ann/32 || steps.Memory >= 2*ann {
+			t.Errorf("%s, step by step: %d bytes, the ANN's activations take %d, error %v", weights, steps.Memory, ann, err)
+		}
+		t.Logf("%s: %d bytes, step by step %d, ANN %d", weights, res.Memory, steps.Memory, ann)
+	}
+}

@@ -26,6 +26,7 @@ type StepResult struct {
 	Times  []NodeTime     // as in Result
 
 	Kernels []KernelUse // as in Result
+	Memory  int64       // as in Result
 }
 
 // MeanExit returns the mean number of timesteps, 0 without samples.
@@ -90,7 +91,7 @@ func (n *Network) RunSteps(ctx context.Context, pool *parallel.Pool, x *tensor.T
 	if err := b.run(pool); err != nil {
 		return nil, err
 	}
-	b.end(&res.Times, &res.Kernels)
+	res.Memory = b.end(&res.Times, &res.Kernels)
 	return res, nil
 }
 

@@ -56,7 +56,7 @@ func (n *Network) Record(ctx context.Context, pool *parallel.Pool, x *tensor.Ten
 	if err := n.check(x); err != nil {
 		return nil, err
 	}
-	rec := &Recording{net: n, groups: n.cut(nil, x, maxGroup)}
+	rec := &Recording{net: n, groups: n.cut(nil, x, n.groupSize(x.Shape[0], nil))}
 	rec.spikes = make([][]recorded, len(rec.groups))
 	var err error
 	rec.result, err = rec.simulate(ctx, pool, n, func(r *run, i int) {

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/adafire/adafire/events/codec"
 	"github.com/adafire/adafire/internal/fileerr"
+	"github.com/adafire/adafire/internal/job"
 )
 
 // sniffBytes is what is read of a file to see what it is; "ustar" of a tar file
@@ -37,6 +37,10 @@ func inspectFile(path string, size int64) (*finding, error) {
 		return inspectNPY(path, size)
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")), bytes.HasPrefix(head, []byte("PK\x05\x06")):
 		return inspectZip(path, size)
+	case job.IsONNX(head), bytes.HasPrefix(head, []byte("\x89HDF\r\n\x1a\n")):
+		return inspectForeign(path)
+	case len(head) > 1 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5:
+		return inspectWeights(path)
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
 		inner, err := gunzipHead(head)
 		if isIDX(inner) {
@@ -117,20 +121,10 @@ func (e *foreignError) Unwrap() error { return fileerr.ErrUnsupported }
 
 func notReadable(path, name string) error { return &foreignError{path, name} }
 
-// torchMagic begins PyTorch files of the time before zip archives: a pickled
-// magic number.
-const torchMagic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
-
 // foreign names formats that we know and do not read, "" for unknown ones.
 func foreign(head []byte) string {
 	for _, f := range []struct{ magic, name string }{
-		{"\x89HDF\r\n\x1a\n", "HDF5 file"},
 		{"version https://git-lfs.github.com/spec/", "git-lfs pointer, not the file itself"},
-		{torchMagic, "PyTorch file (.pth of before version 1.6)"},
-		{"\x80\x02", "pickle file (PyTorch or Python)"},
-		{"\x80\x03", "pickle file (PyTorch or Python)"},
-		{"\x80\x04", "pickle file (PyTorch or Python)"},
-		{"\x80\x05", "pickle file (PyTorch or Python)"},
 		{"\x89PNG\r\n\x1a\n", "PNG picture"},
 		{"\xff\xd8\xff", "JPEG picture"},
 		{"7z\xbc\xaf\x27\x1c", "7z archive"},
@@ -152,17 +146,8 @@ func foreign(head []byte) string {
 		return "XML file"
 	case len(head) > 262 && string(head[257:262]) == "ustar":
 		return "tar archive"
-	case isONNX(head):
-		return "ONNX network"
 	}
 	return ""
-}
-
-// isONNX says whether head looks like an ONNX ModelProto: the field ir_version
-// (1, a small number) followed by the producer, the graph or the operator sets.
-func isONNX(head []byte) bool {
-	return len(head) > 3 && head[0] == 0x08 && head[1] >= 1 && head[1] <= 32 &&
-		slices.Contains([]byte{0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42}, head[2])
 }
 
 // beginning shows the first bytes, as text if they are.
@@ -188,7 +173,7 @@ func inspectZip(path string, size int64) (*finding, error) {
 	for _, e := range archive.File {
 		switch {
 		case e.Name == "data.pkl" || strings.HasSuffix(e.Name, "/data.pkl"):
-			return nil, notReadable(path, "PyTorch file (zip archive with "+e.Name+")")
+			return inspectWeights(path)
 		case strings.HasSuffix(e.Name, ".npy"):
 			arrays++
 		}

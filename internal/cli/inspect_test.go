@@ -91,11 +91,11 @@ func TestInspectForeign(t *testing.T) {
 		message string
 		kind    error // nil: damaged, a FormatError
 	}{
-		{"torch zip", zipFile(t, []byte("x"), "archive/data.pkl", "archive/data/0"), "PyTorch file (zip archive with archive/data.pkl): not yet readable", fileerr.ErrUnsupported},
-		{"old torch", []byte(torchMagic + "\x2e"), "PyTorch file (.pth of before version 1.6): not yet readable", fileerr.ErrUnsupported},
-		{"pickle", []byte("\x80\x04\x95"), "pickle file", fileerr.ErrUnsupported},
-		{"onnx", []byte("\x08\x07\x12\x07pytorch\x1a\x051.9.0"), "ONNX network: not yet readable", fileerr.ErrUnsupported},
-		{"hdf5", []byte("\x89HDF\r\n\x1a\n\x00"), "HDF5 file: not yet readable", fileerr.ErrUnsupported},
+		{"torch zip", zipFile(t, []byte("x"), "archive/data.pkl", "archive/data/0"), "want a pickle of protocol 2 to 5", nil},
+		{"old torch", []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), "the pickle ends", nil},
+		{"pickle", []byte("\x80\x04\x95"), "the pickle ends", nil},
+		{"onnx", []byte("\x08\x07\x12\x07pytorch\x1a\x051.9.0"), "model", nil},
+		{"hdf5", []byte("\x89HDF\r\n\x1a\n\x00"), "damaged", nil},
 		{"html", []byte("\n<!DOCTYPE html><html>"), "HTML page, perhaps what a download saved instead of the file", fileerr.ErrUnsupported},
 		{"html with a mark", []byte("\xef\xbb\xbf<HTML>"), "HTML page", fileerr.ErrUnsupported},
 		{"git-lfs", []byte("version https://git-lfs.github.com/spec/v1\noid sha256:00\n"), "git-lfs pointer, not the file itself", fileerr.ErrUnsupported},

@@ -47,6 +47,7 @@ func (n *networkFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&n.options.Key, "key", "", "`KEY.KEY` that leads to the weights in a PyTorch file")
 	f.BoolVar(&n.options.KeepPrefix, "keep-prefix", false, "keep prefixes such as module. on the names of weights")
 	f.BoolVar(&n.options.Partial, "partial", false, "leave weights that the file lacks at their initial values")
+	f.BoolVar(&n.options.NewerOpset, "allow-newer-opset", false, "read ONNX files of newer opsets than known, if all operators are")
 	f.StringVar(&n.classFile, "class-names", "", "`FILE` with the names of the classes, one a line")
 	for _, v := range []struct {
 		p           *string

@@ -35,6 +35,7 @@ var commands = []func(*app) *cobra.Command{
 	ablationCommand,
 	inspectCommand,
 	importCommand,
+	exportCommand,
 	dataCommand,
 	benchCommand,
 	reportCommand,

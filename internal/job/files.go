@@ -31,15 +31,24 @@ type snnJSON struct {
 
 // SaveSNN writes a converted network with its exit policy, if it has one.
 func SaveSNN(path string, r *Converted, p checkpoint.Provenance, force bool) error {
-	neurons, tensors, err := r.SNN.Encode()
+	m, err := spikingModel(r, p)
 	if err != nil {
 		return err
+	}
+	return checkpoint.SaveModel(path, m, force)
+}
+
+// spikingModel is what the file of a converted network holds.
+func spikingModel(r *Converted, p checkpoint.Provenance) (*checkpoint.Model, error) {
+	neurons, tensors, err := r.SNN.Encode()
+	if err != nil {
+		return nil, err
 	}
 	data, err := json.Marshal(snnJSON{neurons, r.Exit})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return checkpoint.SaveModel(path, &checkpoint.Model{Kind: checkpoint.KindSNN, Graph: r.Graph, SNN: data, Extra: tensors, Provenance: p}, force)
+	return &checkpoint.Model{Kind: checkpoint.KindSNN, Graph: r.Graph, SNN: data, Extra: tensors, Provenance: p}, nil
 }
 
 // LoadSNN reads a converted network.

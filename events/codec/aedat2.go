@@ -151,6 +151,9 @@ func newLanes(c chip, a *address, h *events.Header) (lanes, bool) {
 		above-- // ^raw + size carries
 	}
 	l.add = uint64(a.xAdd) | uint64(above&0xffff)<<16
+	if c.name == "dvs128" {
+		l.flip, l.add = l.flip&l.last, 0 // 127 - raw is a flip of seven bits
+	}
 	l.swap = a.xShift == 8
 	return l, true
 }
@@ -158,8 +161,7 @@ func newLanes(c chip, a *address, h *events.Header) (lanes, bool) {
 // dvs decodes a record of version 2 of the DVS128. Seven bits are always on the
 // sensor.
 func (l *lanes) dvs(e *events.Event, v uint64) {
-	xy := v>>33&0x7f | v>>24&0x7f0000
-	xy = (xy ^ l.flip) + l.add
+	xy := (v>>33&0x7f | v>>24&0x7f0000) ^ l.flip
 	*e = events.Event{T: l.base + int64(uint32(v)), X: uint16(xy), Y: uint16(xy >> 16), P: uint8(v>>32&1 ^ l.p)}
 }
 

@@ -15,6 +15,10 @@ func canonicalDomain(d string) string {
 	return d
 }
 
+// maxCalls bounds the calls of functions. Exporters that write functions write
+// one per module.
+const maxCalls = 1 << 17
+
 // An inliner replaces calls of model-local functions by their bodies.
 type inliner struct {
 	file      *File
@@ -118,8 +122,8 @@ func (in *inliner) call(n *NodeDef, fn *Function) ([]*NodeDef, error) {
 	// Bodies without end can come from few bytes: functions that call the next
 	// one twice.
 	in.calls++
-	if in.nodes += len(fn.Nodes); in.calls > maxNodes || in.nodes > maxNodes {
-		return nil, formatErrorf(in.file.Path, n.Offset, "more than %d nodes after inlining functions", maxNodes)
+	if in.nodes += len(fn.Nodes); in.calls > maxCalls || in.nodes > maxNodes {
+		return nil, formatErrorf(in.file.Path, n.Offset, "more than %d calls or %d nodes after inlining functions", maxCalls, maxNodes)
 	}
 	prefix := fmt.Sprintf("%s#%d/", fn.Name, in.calls)
 	names := make(map[string]string)

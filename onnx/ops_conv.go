@@ -198,11 +198,11 @@ func emitConv(im *importer, n *node) error {
 		in = append(in, v.size(k+2))
 	}
 	win.same(in)
-	c, err := n.constant(1, "weight")
+	src, err := n.source(1, "weight")
 	if err != nil {
 		return err
 	}
-	w := convWeight(c)
+	w := convWeight(src)
 	node := x.node
 	if lead {
 		win = win.withLead()
@@ -269,23 +269,6 @@ func (im *importer) windowed(v *view, node *graph.Node, lead bool) *view {
 	graphAxes = append(graphAxes, axes[1])
 	im.points[node] = true
 	return v.with(node, axes, graphAxes)
-}
-
-// convWeight translates [O, I, k...] to [k..., I, O].
-func convWeight(c *constant) *tensor.Tensor {
-	o, i := c.shape[0], c.shape[1]
-	taps := numel(c.shape[2:])
-	t := tensor.New(append(slices.Clone(c.shape[2:]), i, o)...)
-	src := c.floats()
-	for k := range taps {
-		for a := range i {
-			row := t.Data[(k*i+a)*o:][:o]
-			for b := range row {
-				row[b] = src[(b*i+a)*taps+k]
-			}
-		}
-	}
-	return t
 }
 
 // transposeWeight translates [I, O, k...] to [k..., I, O].

@@ -19,31 +19,26 @@ func init() {
 
 // linear multiplies the last ONNX axis of a view by a constant matrix [In, Out].
 // Instead of transposing the values, the matrix's rows take their order.
-func (im *importer) linear(v *view, c *constant, bias *tensor.Tensor) (*view, error) {
+func (im *importer) linear(v *view, m matrixSource, bias *tensor.Tensor) (*view, error) {
 	last := v.rank() - 1
 	in := v.axes[last]
 	if hasBatch(in) {
 		return nil, errBatch
 	}
-	if c.shape[0] != product(in) {
-		return nil, fmt.Errorf("matrix %v wants %d features, input has %v", c.shape, c.shape[0], v.dims())
+	if m.in != product(in) {
+		return nil, fmt.Errorf("matrix [%d %d] wants %d features, input has %v", m.in, m.out, m.in, v.dims())
 	}
-	if c.numel() == 0 {
-		return nil, fmt.Errorf("matrix of shape %v", c.shape)
+	if m.in*m.out == 0 {
+		return nil, fmt.Errorf("matrix of shape [%d %d]", m.in, m.out)
 	}
 	axes, order := im.featuresLast(v, last)
 	w := im.want(v, axes)
-	weight := tensor.New(c.shape[0], c.shape[1])
-	src := c.floats()
-	rows := rowOrder(in, order)
-	for r, from := range rows {
-		copy(weight.Data[r*c.shape[1]:(r+1)*c.shape[1]], src[from*c.shape[1]:(from+1)*c.shape[1]])
-	}
+	weight := m.weight(rowOrder(in, order))
 	params := graph.Params{"weight": weight}
 	if bias != nil {
 		params["bias"] = bias
 	}
-	out := newAtoms(c.shape[1])
+	out := newAtoms(m.out)
 	axesOut, graphOut := slices.Clone(w.axes), slices.Clone(w.graph)
 	axesOut[last], graphOut[len(graphOut)-1] = out, out
 	return w.with(im.add(&graph.Linear{}, params, w.node), axesOut, graphOut), nil
@@ -133,30 +128,30 @@ func emitGemm(im *importer, n *node) error {
 	var out *view
 	used := false // the bias is in the layer
 	if n.input(1).isConst() {
-		c, err := n.constant(1, "B")
+		c, err := n.source(1, "B")
 		if err != nil {
 			return err
 		}
 		if len(c.shape) != 2 {
 			return fmt.Errorf("input B has shape %v, want 2 axes", c.shape)
 		}
-		c = matrix(c, transB, float32(alpha))
+		m := matrixOf(c, transB, float32(alpha))
 		var bias *tensor.Tensor
 		if x := n.input(2); x.isConst() {
 			b := x.constant()
 			size := b.numel()
 			if s := b.shape; len(s) < 2 || len(s) == 2 && s[0] == 1 {
-				if size != 1 && (size != c.shape[1] || s[len(s)-1] != c.shape[1]) {
-					return fmt.Errorf("input C has shape %v, want one that broadcasts to [%v %d]", s, a.dim(0), c.shape[1])
+				if size != 1 && (size != m.out || s[len(s)-1] != m.out) {
+					return fmt.Errorf("input C has shape %v, want one that broadcasts to [%v %d]", s, a.dim(0), m.out)
 				}
-				bias = tensor.New(c.shape[1])
+				bias = tensor.New(m.out)
 				for k := range bias.Data {
 					bias.Data[k] = float32(beta) * b.floats()[k%size]
 				}
 				used = true
 			}
 		}
-		if out, err = im.linear(a, c, bias); err != nil {
+		if out, err = im.linear(a, m, bias); err != nil {
 			return err
 		}
 	} else {
@@ -204,50 +199,22 @@ func (im *importer) scaleValue(x value, by float32) (value, error) {
 	return value{v: x.v.same(im.add(&graph.Affine{}, graph.Params{"weight": scalar(by)}, x.v.node))}, nil
 }
 
-// matrix returns alpha*c, transposed if asked.
-func matrix(c *constant, transpose bool, alpha float32) *constant {
-	src := c.floats()
-	rows, columns := c.shape[0], c.shape[1]
-	if !transpose {
-		if alpha == 1 {
-			return &constant{shape: c.shape, dtype: float32Type, f: src}
-		}
-		f := make([]float32, len(src))
-		for k, v := range src {
-			f[k] = alpha * v
-		}
-		return &constant{shape: c.shape, dtype: float32Type, f: f}
-	}
-	f := make([]float32, len(src))
-	const block = 16 // both sides of a block stay in the cache
-	for r0 := 0; r0 < rows; r0 += block {
-		for c0 := 0; c0 < columns; c0 += block {
-			for r := r0; r < min(r0+block, rows); r++ {
-				for k := c0; k < min(c0+block, columns); k++ {
-					f[k*rows+r] = alpha * src[r*columns+k]
-				}
-			}
-		}
-	}
-	return &constant{shape: []int{columns, rows}, dtype: float32Type, f: f}
-}
-
 func emitMatMul(im *importer, n *node) error {
 	a, b := n.input(0), n.input(1)
 	if a.v != nil && b.isConst() {
-		c, err := n.constant(1, "B")
+		c, err := n.source(1, "B")
 		if err != nil {
 			return err
 		}
 		if r := len(c.shape); r == 1 || r == 2 {
 			column := r == 1
 			if column {
-				c = c.reshaped([]int{c.shape[0], 1})
+				c.shape = []int{c.shape[0], 1}
 			}
 			if a.v.rank() < 1 {
 				return fmt.Errorf("input A is a scalar")
 			}
-			out, err := im.linear(a.v, matrix(c, false, 1), nil)
+			out, err := im.linear(a.v, matrixOf(c, false, 1), nil)
 			if err != nil {
 				return err
 			}
@@ -259,7 +226,7 @@ func emitMatMul(im *importer, n *node) error {
 		}
 	}
 	if b.v != nil && a.isConst() && b.v.rank() >= 2 {
-		c, err := n.constant(0, "A")
+		c, err := n.source(0, "A")
 		if err != nil {
 			return err
 		}
@@ -270,7 +237,7 @@ func emitMatMul(im *importer, n *node) error {
 				perm[k] = k
 			}
 			perm[last], perm[last-1] = last-1, last
-			out, err := im.linear(b.v.transposed(perm), matrix(c, true, 1), nil)
+			out, err := im.linear(b.v.transposed(perm), matrixOf(c, true, 1), nil)
 			if err != nil {
 				return err
 			}
@@ -460,11 +427,11 @@ func emitAttention(im *importer, n *node) error {
 			lead = append(lead, list)
 		}
 	}
-	matrixOf := func(x *view) *view {
+	perHead := func(x *view) *view {
 		axes := slices.Clone(lead)
 		return im.want(x, append(axes, x.axes[2], x.axes[3]))
 	}
-	inputs := []*graph.Node{matrixOf(q).node, matrixOf(k).node, matrixOf(v).node}
+	inputs := []*graph.Node{perHead(q).node, perHead(k).node, perHead(v).node}
 	if !n.input(3).missing() {
 		mask, err := im.attentionMask(n, lead, q, k)
 		if err != nil {

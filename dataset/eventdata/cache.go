@@ -252,6 +252,9 @@ func fillCache(ctx context.Context, d *data) (*cache, error) {
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
+	if err := atomicfile.CheckSpace(dir, expected(d)); err != nil {
+		return nil, fmt.Errorf("cache: %w: choose another folder (ADAFIRE_CACHE), or go without (--no-cache)", err)
+	}
 	pattern := "." + filepath.Base(dir) + ".tmp-"
 	sweep(parent, pattern)
 	tmp, err := os.MkdirTemp(parent, pattern)
@@ -280,6 +283,18 @@ func fillCache(ctx context.Context, d *data) (*cache, error) {
 		err = fmt.Errorf("cache %s: changed while it was made", dir)
 	}
 	return c, err
+}
+
+// expected is about how large the cache will be. Most formats take eight bytes
+// an event, the cache nine; packed ones grow more.
+func expected(d *data) int64 {
+	total, last := int64(0), ""
+	for _, it := range d.stored {
+		if it.path != last {
+			total, last = total+it.size, it.path
+		}
+	}
+	return total + total/8
 }
 
 // umask returns the permissions that the parent folder does not give.

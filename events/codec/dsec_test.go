@@ -136,7 +136,8 @@ func TestHDF5Damage(t *testing.T) {
 }
 
 // checkArrays reads a file that may be damaged in both modes: errors have a
-// kind, and pieces of any size give the same events.
+// kind, and pieces of any size give the same events. Which of several damaged
+// arrays the error names depends on the pieces.
 func checkArrays(t testing.TB, file []byte, o Options) {
 	t.Helper()
 	for _, o.Mode = range []Mode{Default, Lenient} {
@@ -155,7 +156,7 @@ func checkArrays(t testing.TB, file []byte, o Options) {
 			}
 			if size == 5000 {
 				want = got
-			} else if !got.equal(want) {
+			} else if !slices.Equal(got.events, want.events) || (got.err == "<nil>") != (want.err == "<nil>") {
 				t.Fatalf("in pieces: got %d events, %s, error %s; at once: %d events, %s, error %s",
 					len(got.events), got.stats, got.err, len(want.events), want.stats, want.err)
 			}

@@ -160,6 +160,9 @@ func testIntCases[C SpikeCount, W IntWeight](t *testing.T, lo, hi, largest int) 
 }
 
 func TestConvIntEqualsFormula(t *testing.T) {
+	if raceDetector {
+		t.Skip("takes minutes; the property test uses workers, too")
+	}
 	eachISA(t, func(t *testing.T) {
 		t.Run("u8s8 1", func(t *testing.T) { testIntCases[uint8, int8](t, 0, 1, 127) })
 		t.Run("u8s8 4", func(t *testing.T) { testIntCases[uint8, int8](t, 0, 4, 127) })

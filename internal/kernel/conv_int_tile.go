@@ -164,30 +164,29 @@ func intTilePortable(rows int, wide bool, c *intTileCall) {
 				sum[j] += v
 			}
 		}
-		x := unsafe.Add(c.x, *at(c.off, r))
-		b, run := c.b, 0
+		x, b, run := *at(c.off, r), 0, 0 // bytes behind the pointers
 		for i := 0; ; i++ {
 			seg := *at(c.program, i)
 			for range seg.steps {
 				if wide {
-					in, w := (*[2]int16)(x), (*[panelCols][2]int16)(b)
+					in, w := (*[2]int16)(unsafe.Add(c.x, x)), (*[panelCols][2]int16)(unsafe.Add(c.b, b))
 					for j := range w {
 						sum[j] += int32(in[0])*int32(w[j][0]) + int32(in[1])*int32(w[j][1])
 					}
 				} else {
-					in, w := (*[4]uint8)(x), (*[panelCols][4]int8)(b)
+					in, w := (*[4]uint8)(unsafe.Add(c.x, x)), (*[panelCols][4]int8)(unsafe.Add(c.b, b))
 					i0, i1, i2, i3 := int32(in[0]), int32(in[1]), int32(in[2]), int32(in[3])
 					for j := range w {
 						sum[j] += i0*int32(w[j][0]) + i1*int32(w[j][1]) + i2*int32(w[j][2]) + i3*int32(w[j][3])
 					}
 				}
-				x, b = unsafe.Add(x, intStep), unsafe.Add(b, panelCols*intStep)
+				x, b = x+intStep, b+panelCols*intStep
 			}
 			if seg.flags&segmentLast != 0 {
 				break
 			}
 			if seg.flags&segmentRun != 0 {
-				x = unsafe.Add(x, *at(c.delta, run))
+				x += *at(c.delta, run)
 				run++
 			}
 		}

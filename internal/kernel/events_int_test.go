@@ -55,6 +55,9 @@ func testIntEvents[C uint8 | int8, W IntWeight](t *testing.T, lo, hi, largest in
 }
 
 func TestConvIntEventsEqualFormula(t *testing.T) {
+	if raceDetector {
+		t.Skip("takes minutes; the property test uses workers, too")
+	}
 	eachISA(t, func(t *testing.T) {
 		t.Run("u8s8 1", func(t *testing.T) { testIntEvents[uint8, int8](t, 0, 1, 127) })
 		t.Run("u8s8 4", func(t *testing.T) { testIntEvents[uint8, int8](t, 0, 4, 127) })

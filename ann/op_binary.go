@@ -83,8 +83,8 @@ func (b *broadcast) rowsOf(lo, hi int, fn func(row int, from *[3]int)) {
 		rest /= b.sizes[a]
 	}
 	sample := lo / b.rows
+	var from [3]int // passed on by address: one for all rows
 	for row := lo; row < hi; row++ {
-		var from [3]int
 		for k := range b.step {
 			from[k] = sample * b.in[k]
 			for a, i := range at[:axes] {

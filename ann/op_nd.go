@@ -2,6 +2,7 @@ package ann
 
 import (
 	"math"
+	"slices"
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/kernel"
@@ -15,6 +16,7 @@ type window struct {
 	big, small, kernel [3]int
 	stride, pad, dil   [3]int
 	taps               int
+	most               int // cells of a window in the big grid, at most
 }
 
 // newWindow is the window for the given sizes, which are of 1 to 3 axes.
@@ -30,6 +32,7 @@ func newWindow(big, small, kernel, stride, pad, dilation []int) *window {
 		w.stride[a], w.pad[a], w.dil[a] = stride[i], pad[i], dilation[i]
 		w.taps *= kernel[i]
 	}
+	w.most = min(w.taps, volume(w.big))
 	return w
 }
 
@@ -39,27 +42,45 @@ func gridPlace(s [3]int, at int) [3]int {
 	return [3]int{at / (s[1] * s[2]), at / s[2] % s[1], at % s[2]}
 }
 
-// cells calls fn for the cells of the window of a small position that lie in the
-// big grid, in the order of taps.
-func (w *window) cells(small int, fn func(tap, big int)) {
+// A meeting is a cell of a window with the position that it falls on.
+type meeting struct{ tap, at int }
+
+// cells appends the cells of the window of a small position that lie in the big
+// grid, in the order of taps.
+func (w *window) cells(list []meeting, small int) []meeting {
 	o := gridPlace(w.small, small)
-	w.visit(func(a, k int) (int, bool) {
-		at := o[a]*w.stride[a] - w.pad[a] + k*w.dil[a]
-		return at, at >= 0 && at < w.big[a]
-	}, w.big, fn)
+	var first [3]int
+	for a := range o {
+		first[a] = o[a]*w.stride[a] - w.pad[a]
+	}
+	for d := range w.kernel[0] {
+		z := first[0] + d*w.dil[0]
+		if z < 0 || z >= w.big[0] {
+			continue
+		}
+		for h := range w.kernel[1] {
+			y := first[1] + h*w.dil[1]
+			if y < 0 || y >= w.big[1] {
+				continue
+			}
+			for c := range w.kernel[2] {
+				if x := first[2] + c*w.dil[2]; x >= 0 && x < w.big[2] {
+					list = append(list, meeting{(d*w.kernel[1]+h)*w.kernel[2] + c, (z*w.big[1]+y)*w.big[2] + x})
+				}
+			}
+		}
+	}
+	return list
 }
 
-// covering calls fn for the small positions whose windows cover a big one, with
-// the cell that it is, in the order of taps.
-func (w *window) covering(big int, fn func(tap, small int)) {
+// covering appends the small positions whose windows cover a big one, with the
+// cell that it is, in the order of taps.
+func (w *window) covering(list []meeting, big int) []meeting {
 	i := gridPlace(w.big, big)
-	w.visit(func(a, k int) (int, bool) {
+	along := func(a, k int) (int, bool) {
 		at := i[a] + w.pad[a] - k*w.dil[a]
 		return at / w.stride[a], at >= 0 && at%w.stride[a] == 0 && at/w.stride[a] < w.small[a]
-	}, w.small, fn)
-}
-
-func (w *window) visit(along func(axis, k int) (int, bool), grid [3]int, fn func(tap, at int)) {
+	}
 	for d := range w.kernel[0] {
 		z, ok := along(0, d)
 		if !ok {
@@ -72,11 +93,20 @@ func (w *window) visit(along func(axis, k int) (int, bool), grid [3]int, fn func
 			}
 			for c := range w.kernel[2] {
 				if x, ok := along(2, c); ok {
-					fn((d*w.kernel[1]+h)*w.kernel[2]+c, (z*grid[1]+y)*grid[2]+x)
+					list = append(list, meeting{(d*w.kernel[1]+h)*w.kernel[2] + c, (z*w.small[1]+y)*w.small[2] + x})
 				}
 			}
 		}
 	}
+	return list
+}
+
+// meetings is covering or, with cells, cells.
+func (w *window) meetings(cells bool, list []meeting, at int) []meeting {
+	if cells {
+		return w.cells(list, at)
+	}
+	return w.covering(list, at)
 }
 
 // A convND joins two grids of values through weights: "from" has one row of
@@ -112,11 +142,8 @@ func (c *convND) grids() (from, to int) {
 // forward sets y from x, adding a bias that may be nil.
 func (c *convND) forward(pool *parallel.Pool, n int, x, w, bias, y []float32) {
 	from, to := c.grids()
-	meet := c.covering
-	if c.fromBig {
-		meet = c.cells
-	}
-	pool.Chunks(n*to, max(chunk/(c.to*c.taps), 1), func(lo, hi int) {
+	pool.Chunks(n*to, max(chunk/(c.to*c.most), 1), func(lo, hi int) {
+		list := make([]meeting, 0, c.most)
 		for p := lo; p < hi; p++ {
 			dst := y[p*c.to : (p+1)*c.to]
 			if bias != nil {
@@ -124,13 +151,14 @@ func (c *convND) forward(pool *parallel.Pool, n int, x, w, bias, y []float32) {
 			} else {
 				clear(dst)
 			}
-			meet(p%to, func(tap, at int) {
-				src := x[(p/to*from+at)*c.from:][:c.from]
+			list = c.meetings(c.fromBig, list[:0], p%to)
+			for _, m := range list {
+				src := x[(p/to*from+m.at)*c.from:][:c.from]
 				for ch, v := range src {
 					r, col := c.row(ch)
-					kernel.Axpy(dst[col:col+c.width], w[tap*c.size+r:][:c.width], v)
+					kernel.Axpy(dst[col:col+c.width], w[m.tap*c.size+r:][:c.width], v)
 				}
-			})
+			}
 		}
 	})
 }
@@ -138,21 +166,19 @@ func (c *convND) forward(pool *parallel.Pool, n int, x, w, bias, y []float32) {
 // input sets dx from dy.
 func (c *convND) input(pool *parallel.Pool, n int, dy, w, dx []float32) {
 	from, to := c.grids()
-	meet := c.cells
-	if c.fromBig {
-		meet = c.covering
-	}
-	pool.Chunks(n*from, max(chunk/(c.from*c.taps), 1), func(lo, hi int) {
+	pool.Chunks(n*from, max(chunk/(c.from*c.most), 1), func(lo, hi int) {
+		list := make([]meeting, 0, c.most)
 		for p := lo; p < hi; p++ {
 			dst := dx[p*c.from : (p+1)*c.from]
 			clear(dst)
-			meet(p%from, func(tap, at int) {
-				src := dy[(p/from*to+at)*c.to:][:c.to]
+			list = c.meetings(!c.fromBig, list[:0], p%from)
+			for _, m := range list {
+				src := dy[(p/from*to+m.at)*c.to:][:c.to]
 				for ch := range dst {
 					r, col := c.row(ch)
-					dst[ch] += float32(kernel.Dot(src[col:col+c.width], w[tap*c.size+r:][:c.width]))
+					dst[ch] += float32(kernel.Dot(src[col:col+c.width], w[m.tap*c.size+r:][:c.width]))
 				}
-			})
+			}
 		}
 	})
 }
@@ -164,22 +190,23 @@ func (c *convND) weights(pool *parallel.Pool, n int, x, dy, dw []float32) {
 	pool.For(c.taps, func(tap int) {
 		part := dw[tap*c.size : (tap+1)*c.size]
 		clear(part)
+		list := make([]meeting, 0, c.most)
 		for s := range n {
 			for o := range small {
-				c.cells(o, func(t, big int) {
-					if t != tap {
-						return
-					}
-					xp, yp := o, big
-					if c.fromBig {
-						xp, yp = big, o
-					}
-					src := dy[(s*to+yp)*c.to:][:c.to]
-					for ch, v := range x[(s*from+xp)*c.from:][:c.from] {
-						r, col := c.row(ch)
-						kernel.Axpy(part[r:r+c.width], src[col:col+c.width], v)
-					}
-				})
+				list = c.cells(list[:0], o)
+				k := slices.IndexFunc(list, func(m meeting) bool { return m.tap == tap })
+				if k < 0 {
+					continue
+				}
+				xp, yp := o, list[k].at
+				if c.fromBig {
+					xp, yp = yp, xp
+				}
+				src := dy[(s*to+yp)*c.to:][:c.to]
+				for ch, v := range x[(s*from+xp)*c.from:][:c.from] {
+					r, col := c.row(ch)
+					kernel.Axpy(part[r:r+c.width], src[col:col+c.width], v)
+				}
 			}
 		}
 	})
@@ -302,23 +329,23 @@ func newPoolND(n *graph.Node, kern, stride, pad, dilation []int, most, countPad 
 			if countPad {
 				counts[o] = float32(paddedCells(w, o, pad, d))
 			} else {
-				w.cells(o, func(_, _ int) { counts[o]++ })
+				counts[o] = float32(len(w.cells(nil, o)))
 			}
 		}
 	}
 	o := &operation{}
 	o.forward = func(k int, ins [][]float32, y []float32) {
 		x := ins[0]
-		pool.Chunks(k*to, max(chunk/(c*w.taps), 1), func(lo, hi int) {
+		pool.Chunks(k*to, max(chunk/(c*w.most), 1), func(lo, hi int) {
+			list := make([]meeting, 0, w.most)
 			for p := lo; p < hi; p++ {
 				dst := y[p*c : (p+1)*c]
-				first := true
-				w.cells(p%to, func(_, at int) {
-					src := x[(p/to*from+at)*c:][:c]
+				list = w.cells(list[:0], p%to)
+				for j, m := range list {
+					src := x[(p/to*from+m.at)*c:][:c]
 					switch {
-					case first:
+					case j == 0:
 						copy(dst, src)
-						first = false
 					case most:
 						for i, v := range src {
 							if v > dst[i] || v != v {
@@ -328,7 +355,7 @@ func newPoolND(n *graph.Node, kern, stride, pad, dilation []int, most, countPad 
 					default:
 						kernel.AddTo(dst, src)
 					}
-				})
+				}
 				if !most {
 					for i := range dst {
 						dst[i] /= counts[p%to]
@@ -345,11 +372,13 @@ func newPoolND(n *graph.Node, kern, stride, pad, dilation []int, most, countPad 
 		clear(dx)
 		pool.For(b.n, func(s int) {
 			taken := make([]bool, c)
+			list := make([]meeting, 0, w.most)
 			for p := range to {
 				at := (s*to + p) * c
 				clear(taken)
-				w.cells(p, func(_, cell int) {
-					i0 := (s*from + cell) * c
+				list = w.cells(list[:0], p)
+				for _, m := range list {
+					i0 := (s*from + m.at) * c
 					for ch := range c {
 						switch {
 						case !most:
@@ -359,7 +388,7 @@ func newPoolND(n *graph.Node, kern, stride, pad, dilation []int, most, countPad 
 							taken[ch] = true
 						}
 					}
-				})
+				}
 			}
 		})
 	}

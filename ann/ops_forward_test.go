@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -188,5 +189,30 @@ func TestOperationsAreParallel(t *testing.T) {
 			}
 			sameBits(t, results[1], results[0])
 		})
+	}
+}
+
+// TestOperationsAllocateOnlyTheOutput runs every operation until its scratch
+// memory is there, and then allows closures only.
+func TestOperationsAllocateOnlyTheOutput(t *testing.T) {
+	if raceDetector {
+		t.Skip("a sync.Pool forgets at random under the race detector")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // collection empties the kernels' scratch pools
+	for _, c := range opCases {
+		g, xs := c.build(t, 4)
+		ex, err := New(g, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := func() {
+			if _, err := ex.ForwardAll(xs...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run()
+		if n := testing.AllocsPerRun(20, run); n > 20 {
+			t.Errorf("%s: %g allocations per call, want at most 20", c.name, n)
+		}
 	}
 }

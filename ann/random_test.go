@@ -28,7 +28,8 @@ func drawGraph(t *rapid.T) *graph.Graph {
 	for range rapid.IntRange(1, 14).Draw(t, "nodes") {
 		x := pick()
 		var n *graph.Node
-		switch rapid.SampledFrom([]string{"conv", "conv", "bn", "relu", "relu", "relu6", "add", "add", "add3", "leaky", "pool", "identity", "linear", "deconv"}).Draw(t, "op") {
+		switch rapid.SampledFrom([]string{"conv", "conv", "bn", "relu", "relu", "relu6", "add", "add", "add3", "leaky", "pool", "identity", "linear", "deconv",
+			"mul", "square", "gelu", "affine", "layernorm", "softmax", "transpose", "attention", "reduce", "reshape"}).Draw(t, "op") {
 		case "conv":
 			n = b.conv(x, c, c, rapid.SampledFrom([]int{1, 3}).Draw(t, "k"), 1, rapid.Bool().Draw(t, "bias"))
 		case "bn":
@@ -49,6 +50,30 @@ func drawGraph(t *rapid.T) *graph.Graph {
 			n = b.g.Add(b.name("same"), &graph.Identity{}, nil, x)
 		case "linear":
 			n = b.linear(x, c, c)
+		case "mul":
+			n = b.g.Add(b.name("mul"), &graph.Binary{Func: graph.Mul}, nil, x, b.g.Add(b.name("tanh"), &graph.Unary{Func: graph.Tanh}, nil, pick()))
+		case "square":
+			y := b.g.Add(b.name("tanh"), &graph.Unary{Func: graph.Tanh}, nil, x)
+			n = b.g.Add(b.name("square"), &graph.Binary{Func: graph.Mul}, nil, y, y)
+		case "gelu":
+			n = b.g.Add(b.name("gelu"), &graph.GELU{}, nil, x)
+		case "affine":
+			n = b.g.Add(b.name("affine"), &graph.Affine{}, graph.Params{"weight": normal(b.rng, 1, c), "bias": normal(b.rng, 1, 5, 1, 1)}, x)
+		case "layernorm":
+			n = b.g.Add(b.name("ln"), &graph.LayerNorm{Axes: 1, Eps: 0.1}, graph.Params{"weight": normal(b.rng, 1, c)}, x)
+		case "softmax":
+			n = b.g.Add(b.name("softmax"), &graph.SoftmaxAxes{Axes: graph.Ints{2}}, nil, x)
+		case "transpose":
+			n = b.g.Add(b.name("swap"), &graph.Transpose{Perm: graph.Ints{1, 0, 2}}, nil, x)
+		case "attention":
+			y := b.g.Add(b.name("tanh"), &graph.Unary{Func: graph.Tanh}, nil, x)
+			n = b.g.Add(b.name("attention"), &graph.Attention{Heads: 2, KVHeads: 2, Scale: 0.7}, nil, y, y, pick())
+		case "reduce":
+			y := b.g.Add(b.name("mean"), &graph.Reduce{Func: graph.ReduceMean, Axes: graph.Ints{1}, KeepDims: true}, nil, x)
+			n = b.g.Add(b.name("minus"), &graph.Binary{Func: graph.Sub}, nil, pick(), y)
+		case "reshape":
+			y := b.g.Add(b.name("long"), &graph.Reshape{Shape: graph.Ints{25, c}}, nil, x)
+			n = b.g.Add(b.name("back"), &graph.Reshape{Shape: graph.Ints{5, 5, c}}, nil, y)
 		case "deconv":
 			n = b.g.Add(b.name("deconv"), &graph.ConvTranspose2D{Stride: [2]int{1, 1}, Pad: graph.Uniform(1, 1), Dilation: [2]int{1, 1}, Groups: 1},
 				graph.Params{"weight": normal(b.rng, 0.2, 3, 3, c, c), "bias": normal(b.rng, 0.1, c)}, x)

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"compress/zlib"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -368,6 +370,44 @@ func TestMAT(t *testing.T) {
 			var got *events.Error
 			if !errors.As(err, &got) || got.Kind != test.kind {
 				t.Errorf("got error %v, want %v", err, test.kind)
+			}
+		})
+	}
+}
+
+// TestGoldenFrames reads the frame caches of golden/events.
+func TestGoldenFrames(t *testing.T) {
+	for _, c := range eventCases(t) {
+		if c.Format != "npz-frames" {
+			continue
+		}
+		t.Run(c.File, func(t *testing.T) {
+			var spec struct {
+				Cases []struct {
+					File    string       `json:"file"`
+					Shape   [4]int       `json:"shape"`
+					Nonzero [][5]float64 `json:"nonzero"` // four indices and the value
+				} `json:"cases"`
+			}
+			if err := json.Unmarshal(readTestFile(t, filepath.Join(c.dir, "manifest.json")), &spec); err != nil {
+				t.Fatal(err)
+			}
+			file := c.read(t)
+			got, err := ReadFrames(bytes.NewReader(file), int64(len(file)), c.File)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range spec.Cases {
+				if s.File != c.File {
+					continue
+				}
+				want := &Frames{Steps: s.Shape[0], Height: s.Shape[2], Width: s.Shape[3], Counts: make([]float64, s.Shape[0]*s.Shape[1]*s.Shape[2]*s.Shape[3])}
+				for _, n := range s.Nonzero {
+					want.Counts[((int(n[0])*s.Shape[1]+int(n[1]))*s.Shape[2]+int(n[2]))*s.Shape[3]+int(n[3])] = n[4]
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
 			}
 		})
 	}

@@ -99,10 +99,9 @@ func (e *evt3Writer) advanceTo(t int64) {
 	}
 	if target := t >> 12 & (evt3Field - 1); !e.high.known || high() != target {
 		set(target)
-		e.time = t &^ (evt3Field - 1)
 	}
-	if e.time != t {
-		e.put(evt3Low, uint16(t&(evt3Field-1)))
-		e.time = t
-	}
+	// A new time-high sets the low part to 0, but evlib 0.13 keeps it: it is
+	// always written.
+	e.put(evt3Low, uint16(t&(evt3Field-1)))
+	e.time = t
 }

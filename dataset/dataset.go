@@ -71,6 +71,13 @@ type randomCropper interface {
 	sampleResizedCrop(i int, dst []float32, rng *rand.Rand) (label int, cropped bool, err error)
 }
 
+// A Varier is a Dataset that varies training samples itself, because that is
+// done to what the samples are made of, such as events. SampleVaried is Sample
+// with everything that varies drawn from rng.
+type Varier interface {
+	SampleVaried(i int, dst []float32, rng *rand.Rand) (label int, err error)
+}
+
 func sampleResizedCrop(ds Dataset, i int, dst []float32, rng *rand.Rand) (label int, cropped bool, err error) {
 	if c, ok := ds.(randomCropper); ok {
 		return c.sampleResizedCrop(i, dst, rng)
@@ -149,6 +156,15 @@ func (s *subset) Sample(i int, dst []float32) (int, error) {
 		return 0, fmt.Errorf("%s: sample %d of a subset: want 0 to %d", s.Info().Name, i, len(s.indices)-1)
 	}
 	return s.Dataset.Sample(s.indices[i], dst)
+}
+
+// SampleVaried implements Varier, with Sample where the whole is none.
+func (s *subset) SampleVaried(i int, dst []float32, rng *rand.Rand) (int, error) {
+	v, ok := s.Dataset.(Varier)
+	if !ok || i < 0 || i >= len(s.indices) {
+		return s.Sample(i, dst)
+	}
+	return v.SampleVaried(s.indices[i], dst, rng)
 }
 
 func (s *subset) sampleResizedCrop(i int, dst []float32, rng *rand.Rand) (int, bool, error) {

@@ -20,6 +20,7 @@ type LoaderOptions struct {
 	Workers   int     `json:"-"` // goroutines that prepare batches; 0: one per core
 	Prefetch  int     `json:"-"` // batches prepared ahead; 0: one per worker, at least 2
 	Augment   Augment `json:"augment,omitzero"`
+	Vary      bool    `json:"vary,omitempty"` // let a data set that is a Varier vary the samples, before Augment
 	Mix       Mix     `json:"mix,omitzero"`
 	Normalise bool    `json:"normalise,omitempty"` // subtract Info.Mean, divide by Info.Std
 	Smoothing float64 `json:"smoothing,omitempty"` // label smoothing, 0..1 (1 excluded)
@@ -262,15 +263,23 @@ func (l *Loader) prepare(ctx context.Context, w *work) error {
 	size := h * wd * c
 	n := len(w.index)
 	augment := l.opts.Augment != Augment{}
+	varier, varies := l.ds.(Varier)
+	varies = varies && l.opts.Vary
 	for k, i := range w.index {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		img := w.x[k*size : (k+1)*size]
 		var err error
-		if !augment {
+		switch {
+		case varies:
+			rng := random.New(l.opts.Seed, "augment", uint64(w.epoch), uint64(i))
+			if w.labels[k], err = varier.SampleVaried(i, img, rng); err == nil && augment {
+				w.augment.apply(rng, img, false)
+			}
+		case !augment:
 			w.labels[k], err = l.ds.Sample(i, img)
-		} else {
+		default:
 			rng := random.New(l.opts.Seed, "augment", uint64(w.epoch), uint64(i))
 			cropped := false
 			if l.opts.Augment.ResizedCrop {

@@ -9,6 +9,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/adafire/adafire/dataset"
+	"github.com/adafire/adafire/dataset/eventdata"
+	"github.com/adafire/adafire/internal/job"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -29,18 +31,20 @@ digits are part of the program.`,
 type dataFlags struct {
 	name, dir, split string
 	size             int
+	events           eventFlags
 }
 
 // datasetFlag defines --dataset.
 func datasetFlag(f *pflag.FlagSet, p *string) {
-	choiceVar(f, p, "dataset", "", dataset.Names(), "data set: `NAME` as in \"adafire data list\"")
+	choiceVar(f, p, "dataset", "", job.DatasetNames(), "data set: `NAME` as in \"adafire data list\"")
 }
 
 func (d *dataFlags) register(f *pflag.FlagSet) {
 	datasetFlag(f, &d.name)
 	f.StringVar(&d.dir, "data", "", "`DIR` of the data set (default $ADAFIRE_DATA/NAME; digits need none)")
 	choiceVar(f, &d.split, "split", "train", []string{"train", "test"}, "part of the data set")
-	intVar(f, &d.size, "size", 224, 1, 4096, "`PIXELS` along the side of the samples of image folders")
+	intVar(f, &d.size, "input-size", 0, 0, 4096, "`PIXELS` along the side of samples of recordings and image folders, 0 for 224 (nmnist-sim: 34)")
+	d.events.register(f)
 }
 
 // open opens the split.
@@ -48,7 +52,16 @@ func (d *dataFlags) open(s *session) (dataset.Dataset, error) {
 	if err := s.Require("dataset"); err != nil {
 		return nil, err
 	}
-	return dataset.Open(d.name, d.dir, d.split, dataset.WithSize(d.size))
+	o, err := d.events.options(s)
+	if err != nil {
+		return nil, err
+	}
+	train, test, err := job.OpenSplits(s.Ctx, job.DataOptions{Name: d.name, Dir: d.dir, Seed: s.Seed, Workers: s.Pool.Workers(),
+		InputSize: inputSize(d.name, d.size), Events: o, Remark: func(text string) { s.Logf("%s: %s", d.name, text) }})
+	if d.split == "train" {
+		return train, err
+	}
+	return test, err
 }
 
 // listed is a data set in the list.
@@ -62,8 +75,8 @@ type listed struct {
 // It does not open them: that takes minutes for the large ones.
 func listDatasets(root string) []listed {
 	var list []listed
-	for _, name := range dataset.Names() {
-		l := listed{Description: dataset.Describe(name)}
+	for _, name := range job.DatasetNames() {
+		l := listed{Description: job.DescribeDataset(name)}
 		l.Present = l.Embedded
 		if root != "" && !l.Embedded {
 			l.Dir = filepath.Join(root, name)
@@ -159,6 +172,7 @@ func shapeText(shape []int) string {
 
 func dataCheckCommand(a *app) *cobra.Command {
 	var name string
+	var rec eventFlags
 	cmd := &cobra.Command{
 		Use:   "check [DIR] --dataset NAME",
 		Short: "read every sample of a data set and report damage",
@@ -172,6 +186,7 @@ can be compared.`,
 		Args: positional(0, 1, "at most one DIR"),
 	}
 	datasetFlag(cmd.Flags(), &name)
+	rec.register(cmd.Flags())
 	cmd.RunE = a.run(func(s *session, args []string) error {
 		if err := s.Require("dataset"); err != nil {
 			return err
@@ -180,7 +195,18 @@ can be compared.`,
 		if len(args) > 0 {
 			dir = args[0]
 		}
-		r, err := dataset.Check(name, dir)
+		var r *dataset.Report
+		var err error
+		if eventdata.Known(name) {
+			var o eventdata.Options
+			if o, err = rec.options(s); err != nil {
+				return err
+			}
+			o.Workers = s.Pool.Workers()
+			r, err = eventdata.Check(s.Ctx, name, dir, o)
+		} else {
+			r, err = dataset.Check(name, dir)
+		}
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/adafire/adafire/dataset"
+	"github.com/adafire/adafire/internal/job"
 	"pgregory.net/rapid"
 )
 
@@ -28,7 +28,7 @@ func TestDataList(t *testing.T) {
 			t.Errorf("%s has no licence", d["name"])
 		}
 	}
-	if len(present) != len(dataset.Names()) || !present["digits"] || !present["cifar10"] || present["mnist"] {
+	if len(present) != len(job.DatasetNames()) || !present["digits"] || !present["nmnist-sim"] || !present["cifar10"] || present["mnist"] {
 		t.Errorf("present: %v", present)
 	}
 	short, long := call(t, "data", "list").stdout, call(t, "data", "list", "--verbose").stdout

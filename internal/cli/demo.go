@@ -110,7 +110,7 @@ smaller differences mean nothing.`,
 		if err := s.outFolder(out, files...); err != nil {
 			return err
 		}
-		d, err := job.OpenData("digits", "", defaultHoldOut, s.Seed, s.Pool.Workers())
+		d, err := job.OpenData(s.Ctx, job.DataOptions{Name: "digits", HoldOut: defaultHoldOut, Seed: s.Seed, Workers: s.Pool.Workers()})
 		if err != nil {
 			return err
 		}

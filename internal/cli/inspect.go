@@ -5,8 +5,8 @@ import (
 	"io"
 	"os"
 
-	"github.com/adafire/adafire/dataset"
 	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/internal/job"
 	"github.com/spf13/cobra"
 )
 
@@ -42,7 +42,7 @@ while they are read: a damaged file is an error, not half a table.`,
 		Args: positional(1, 1, "one FILE or folder"),
 	}
 	cmd.Flags().BoolVar(&dot, "dot", false, "print the network in Graphviz's language instead")
-	choiceVar(cmd.Flags(), &name, "dataset", "", dataset.Names(), "what a folder is to be read as: `NAME` as in \"adafire data list\"")
+	choiceVar(cmd.Flags(), &name, "dataset", "", job.DatasetNames(), "what a folder is to be read as: `NAME` as in \"adafire data list\"")
 	rec.register(cmd.Flags())
 	cmd.RunE = a.run(func(s *session, args []string) error {
 		if dot && s.JSON() {

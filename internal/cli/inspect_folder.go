@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/adafire/adafire/dataset"
+	"github.com/adafire/adafire/dataset/eventdata"
 	"github.com/adafire/adafire/internal/fileerr"
 	"github.com/adafire/adafire/report"
 )
@@ -66,6 +68,17 @@ func inspectFolder(dir, name string) (*finding, error) {
 // of the kind *dataset.MissingError if none is.
 func openSplits(name, dir string) ([]splitFinding, error) {
 	var list []splitFinding
+	if eventdata.Known(name) {
+		train, test, err := eventdata.Open(context.Background(), name, dir, eventdata.Options{NoCache: true})
+		if err != nil {
+			return nil, err
+		}
+		for i, ds := range []*eventdata.Set{train, test} {
+			info := ds.Info()
+			list = append(list, splitFinding{[]string{"train", "test"}[i], ds.Len(), info.Shape, info.Classes, info.SHA256})
+		}
+		return list, nil
+	}
 	var missing error
 	for _, split := range []string{"train", "test"} {
 		ds, err := dataset.Open(name, dir, split)

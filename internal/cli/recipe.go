@@ -17,15 +17,19 @@ const defaultHoldOut = 0.1
 
 // sampleFlags name a data set.
 type sampleFlags struct {
-	dataset string
-	dir     string
-	limit   int
+	dataset   string
+	dir       string
+	limit     int
+	inputSize int
+	events    eventFlags
 }
 
 func (d *sampleFlags) register(f *pflag.FlagSet) {
 	datasetFlag(f, &d.dataset)
 	f.StringVar(&d.dir, "data", "", "`DIR` of the data set as its makers distribute it (default $ADAFIRE_DATA/<dataset>)")
 	intVar(f, &d.limit, "test-samples", 0, 0, 1<<30, "test on the first `N` samples only, 0 for all")
+	intVar(f, &d.inputSize, "input-size", 0, 0, 4096, "`PIXELS` along the side of samples of recordings and image folders, 0 for 224 (nmnist-sim: 34)")
+	d.events.register(f)
 }
 
 // open opens the data set; holdOut is the share of the training split kept for
@@ -34,7 +38,12 @@ func (d *sampleFlags) open(s *session, holdOut float64) (*job.Data, error) {
 	if err := s.Require("dataset"); err != nil {
 		return nil, err
 	}
-	return job.OpenData(d.dataset, d.dir, holdOut, s.Seed, s.Pool.Workers())
+	o, err := d.events.options(s)
+	if err != nil {
+		return nil, err
+	}
+	return job.OpenData(s.Ctx, job.DataOptions{Name: d.dataset, Dir: d.dir, HoldOut: holdOut, Seed: s.Seed, Workers: s.Pool.Workers(),
+		InputSize: inputSize(d.dataset, d.inputSize), Events: o, Remark: func(text string) { s.Logf("%s: %s", d.dataset, text) }})
 }
 
 // trainFlags change the recipe of a data set. Those not given leave it alone.
@@ -118,7 +127,7 @@ func (t *trainFlags) recipe(s *session, d *job.Data) (job.TrainOptions, error) {
 	resolve(s, "sched", &o.Config.Schedule.Kind, &t.sched)
 	resolve(s, "lr-per-step", &o.Config.Schedule.PerStep, &t.perStep)
 	if !t.augment {
-		o.Augment = dataset.Augment{}
+		o.Augment, o.Vary = dataset.Augment{}, false
 	}
 	for _, err := range []error{o.Config.Validate(), o.Model.Validate(), o.Augment.Validate(), o.Mix.Validate()} {
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/dataset"
+	"github.com/adafire/adafire/dataset/eventdata"
 	"github.com/adafire/adafire/task"
 	"github.com/adafire/adafire/tensor"
 )
@@ -25,19 +26,67 @@ type Data struct {
 	Workers int
 }
 
-// OpenData opens a data set by name. holdOut is the share of the training split
-// that is kept for choosing the best epoch.
-func OpenData(name, dir string, holdOut float64, seed uint64, workers int) (*Data, error) {
-	train, err := dataset.Open(name, dir, "train")
+// DataOptions name a data set and say how it is read.
+type DataOptions struct {
+	Name      string
+	Dir       string  // "" looks in $ADAFIRE_DATA/NAME
+	HoldOut   float64 // share of the training split that is kept for choosing the best epoch
+	Seed      uint64
+	Workers   int
+	InputSize int                 // side of a sample of image folders and event recordings, 0 for 224
+	Events    eventdata.Options   // for event recordings, but for the size and the seed
+	Remark    func(remark string) // told what is unusual about the data; may be nil
+}
+
+// DatasetNames returns the names of all data sets, those of images first.
+func DatasetNames() []string { return append(dataset.Names(), eventdata.Names()...) }
+
+// DescribeDataset describes a data set by its name.
+func DescribeDataset(name string) dataset.Description {
+	if eventdata.Known(name) {
+		return eventdata.Describe(name)
+	}
+	return dataset.Describe(name)
+}
+
+// OpenSplits opens both splits of a data set.
+func OpenSplits(ctx context.Context, o DataOptions) (train, test dataset.Dataset, err error) {
+	if eventdata.Known(o.Name) {
+		e := o.Events
+		e.InputSize, e.Seed, e.Workers = o.InputSize, o.Seed, o.Workers
+		tr, te, err := eventdata.Open(ctx, o.Name, o.Dir, e)
+		if err != nil {
+			return nil, nil, err
+		}
+		if o.Remark != nil {
+			o.Remark("split: " + te.Rule())
+			for _, note := range append(tr.Notes(), te.Notes()...) {
+				o.Remark(note)
+			}
+		}
+		return tr, te, nil
+	}
+	var opts []dataset.Option
+	if o.InputSize > 0 {
+		opts = append(opts, dataset.WithSize(o.InputSize))
+	}
+	if train, err = dataset.Open(o.Name, o.Dir, "train", opts...); err != nil {
+		return nil, nil, err
+	}
+	if test, err = dataset.Open(o.Name, o.Dir, "test", opts...); err != nil {
+		return nil, nil, err
+	}
+	return train, test, nil
+}
+
+// OpenData opens a data set and divides its training split.
+func OpenData(ctx context.Context, o DataOptions) (*Data, error) {
+	train, test, err := OpenSplits(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	test, err := dataset.Open(name, dir, "test")
-	if err != nil {
-		return nil, err
-	}
-	d := &Data{Name: name, Test: test, Seed: seed, Workers: workers}
-	d.Train, d.Valid = dataset.Split(train, holdOut, seed)
+	d := &Data{Name: o.Name, Test: test, Seed: o.Seed, Workers: o.Workers}
+	d.Train, d.Valid = dataset.Split(train, o.HoldOut, o.Seed)
 	return d, nil
 }
 

@@ -30,7 +30,7 @@ func some(ds dataset.Dataset, n int) dataset.Dataset {
 // digits opens a small part of the embedded digits.
 func digits(t *testing.T, train, test int) *Data {
 	t.Helper()
-	d, err := OpenData("digits", "", 0.05, 1, 2)
+	d, err := OpenData(t.Context(), DataOptions{Name: "digits", HoldOut: 0.05, Seed: 1, Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ type TrainOptions struct {
 	Config    ann.Config      `json:"config"`
 	BatchSize int             `json:"batch_size"`
 	Augment   dataset.Augment `json:"augment"`
+	Vary      bool            `json:"vary"` // let a data set of recordings vary the events
 	Mix       dataset.Mix     `json:"mix"`
 	HoldOut   float64         `json:"hold_out"` // share of the training split that chooses the epoch
 }
@@ -55,6 +56,16 @@ func Recipe(name, arch string, info dataset.Info, seed uint64) TrainOptions {
 		o.Config.Schedule.Warmup, o.Config.Schedule.PerStep = 1, true
 	case "cifar10", "cifar100":
 		o.Config.Epochs = 300
+	case "nmnist-sim":
+		o.BatchSize, o.Config.Epochs, o.Vary = 64, 6, true
+		o.Config.Schedule.Warmup, o.Config.Schedule.PerStep = 1, true
+	case "cifar10dvs", "ncaltech101", "ncars", "action-recognition", "dvs128gesture", "asldvs", "nmnist", "eventfolder":
+		// The recipe of the method's authors (algorithms.md 9.6).
+		o.BatchSize, o.Config.Epochs, o.Config.Cooldown, o.Vary = 16, 300, 10, true
+		o.Config.Optimiser, o.Config.LR, o.Config.WeightDecay, o.Config.Smoothing = "adamw", 1e-3, 0.06, 0.1
+		o.Config.Schedule.MinLR, o.Config.NoDecay1D = 1e-5, true
+		o.Mix = dataset.Mix{Mixup: 0.5, Prob: 0.5, OffEpoch: o.Config.Total() * 3 / 4}
+		return o
 	default:
 		o.Config.Epochs = 60
 	}
@@ -97,7 +108,7 @@ type Trained struct {
 // settings; without, an existing state is refused unless force is set.
 func Train(ctx context.Context, pool *parallel.Pool, d *Data, o TrainOptions, out string, resume, force bool, version string, show Progress) (*Trained, error) {
 	loader, err := dataset.NewLoader(d.Train, dataset.LoaderOptions{BatchSize: o.BatchSize, Shuffle: true, DropLast: d.Train.Len() >= o.BatchSize,
-		Seed: d.Seed, Workers: d.Workers, Augment: o.Augment, Mix: o.Mix, Normalise: true, Smoothing: mixSmoothing(o)})
+		Seed: d.Seed, Workers: d.Workers, Augment: o.Augment, Vary: o.Vary, Mix: o.Mix, Normalise: true, Smoothing: mixSmoothing(o)})
 	if err != nil {
 		return nil, err
 	}

@@ -279,11 +279,53 @@ func TestMarshalJSONRefusesWhatJSONCannotHold(t *testing.T) {
 	}
 }
 
+// onnxNodes are nodes on an input "x" of shape [2 2], without their names.
+var onnxNodes = []string{
+	`"op":"clip","in":["x"],"attr":{"min":"-inf","max":6}`,
+	`"op":"mul","in":["x","x"]`,
+	`"op":"attention","in":["x","x","x"],"attr":{"heads":1,"kv_heads":1,"scale":1,"causal":false,"softcap":0}`,
+	`"op":"slice","in":["x"],"attr":{"start":[1,0],"size":[2,1],"step":[-1,0]}`,
+	`"op":"pad","in":["x"],"attr":{"begin":[1,0],"end":[0,-1],"mode":"constant","value":"nan"}`,
+	`"op":"gather","in":["x"],"attr":{"axis":0,"indices":[1],"index_shape":[]}`,
+	`"op":"reduce_max","in":["x"],"attr":{"axes":[0,1],"keep_dims":false}`,
+	`"op":"maxpool_nd","in":["x"],"attr":{"kernel":[2],"stride":[1],"pad":[1,0],"dilation":[1],"ceil_mode":true}`,
+	`"op":"resize","in":["x"],"attr":{"size":[4,2],"scale":[2,1],"mode":"linear","coordinate":"half_pixel","nearest":"floor","cubic_a":0,"exclude_outside":false,"antialias":true}`,
+}
+
+func oneNode(node string) []byte {
+	return []byte(`{"schema":1,"inputs":[{"name":"x","shape":[2,2]}],"outputs":["n"],"nodes":[{"name":"n",` + node + `}]}`)
+}
+
+func TestParseJSONOfONNXOperations(t *testing.T) {
+	for _, node := range onnxNodes {
+		if _, err := graph.ParseJSON(oneNode(node), deliver); err != nil {
+			t.Errorf("%s: %v", node, err)
+		}
+	}
+	for _, c := range []struct{ node, fail string }{
+		{`"op":"clip","in":["x"],"attr":{"min":"-infinity","max":6}`, "attributes"},
+		{`"op":"clip","in":["x"],"attr":{"min":"nan","max":6}`, "min NaN"},
+		{`"op":"mul","in":["x","x"],"attr":{"Func":"div"}`, `unknown attribute "Func"`},
+		{`"op":"transpose","in":["x"],"attr":{"perm":null}`, `attribute "perm" is null`},
+		{`"op":"transpose","in":["x"],"attr":{"perm":[1,null]}`, `attribute "perm" is [1,null]`},
+		{`"op":"transpose","in":["x"],"attr":{"perm":[0.5,1]}`, "attributes"},
+		{`"op":"reduce_mean","in":["x"],"attr":{"axes":[0]}`, `attribute "keep_dims" is missing`},
+		{`"op":"tile","in":["x"],"attr":{"repeats":[99999999999999,1]}`, "repeats"},
+	} {
+		if _, err := graph.ParseJSON(oneNode(c.node), deliver); err == nil || !errors.Is(err, graph.ErrInvalid) || !strings.Contains(err.Error(), c.fail) {
+			t.Errorf("%s: got error %v, want ErrInvalid with %q", c.node, err, c.fail)
+		}
+	}
+}
+
 // FuzzParseJSON: no text panics, and what is accepted comes back the same.
 func FuzzParseJSON(f *testing.F) {
 	f.Add([]byte(valid))
 	f.Add([]byte(`{"schema":1,"inputs":[{"name":"x","shape":[2]}],"outputs":["s"],"nodes":[{"name":"s","op":"add","in":["x","x"]}]}`))
 	f.Add([]byte(`{"schema":1,"inputs":[{"name":"x","shape":[2,2,1]}],"outputs":["u"],"nodes":[{"name":"u","op":"upsample","in":["x"],"attr":{"size":[3,3],"mode":"nearest","align_corners":false}}]}`))
+	for _, node := range onnxNodes {
+		f.Add(oneNode(node))
+	}
 	f.Add([]byte(`{"schema":1,"inputs":[],"outputs":[],"nodes":[{"name":"s","op":"concat","in":[]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<16 {

@@ -366,6 +366,32 @@ func TestSteadyStateAllocations(t *testing.T) {
 	}
 }
 
+// TestStepsAllocations: what a run step by step allocates does not grow with the
+// timesteps.
+func TestStepsAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector allocations cannot be counted")
+	}
+	for _, weights := range []Precision{F32, I8} {
+		allocations := func(timesteps int) float64 {
+			g, cfg, x := grown(t, 3, "identity shortcut", "projection shortcut", "concat", "max pool", "plain")
+			cfg.Weights, cfg.Timesteps = weights, timesteps
+			net := mustNew(t, g, cfg)
+			run := func() {
+				if _, err := net.RunSteps(context.Background(), nil, x, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run()
+			run()
+			return testing.AllocsPerRun(3, run)
+		}
+		if few, many := allocations(2), allocations(12); many > few {
+			t.Errorf("%s: %g allocations for 2 timesteps, %g for 12", weights, few, many)
+		}
+	}
+}
+
 func TestNoSamples(t *testing.T) {
 	g, cfg, _ := deep(t, 1)
 	res := mustRun(t, mustNew(t, g, cfg), nil, tensor.New(0, 12, 12, 2), Options{Trace: true})

@@ -13,7 +13,9 @@
 //
 // Config holds what other rules there are for the same neuron: where the half
 // threshold goes, negative spikes that take back earlier ones, and firing once
-// on the sum over the timesteps.
+// on the sum over the timesteps; and in which precision the weights behind
+// spikes are held. With whole numbers (I8, I16) their sums are exact, so all
+// spikes are the same bits on every machine.
 //
 // The analog input is presented in every timestep (direct coding); everything
 // before the first neurons is computed once. What lies behind the last neurons

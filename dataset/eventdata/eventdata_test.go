@@ -18,8 +18,11 @@ import (
 	"github.com/adafire/adafire/internal/random"
 )
 
-// A Set is a data set like any other.
-var _ dataset.Dataset = (*eventdata.Set)(nil)
+// A Set is a data set that varies its samples itself.
+var (
+	_ dataset.Dataset = (*eventdata.Set)(nil)
+	_ dataset.Varier  = (*eventdata.Set)(nil)
+)
 
 func write(t testing.TB, name string, o miniature.Options) string {
 	t.Helper()
@@ -57,20 +60,20 @@ func TestMiniatures(t *testing.T) {
 		rule          string
 		first, last   string // class names
 	}{
-		{"cifar10dvs", "", 4, 10, 40 - 0, 0, 128, 128, "first 90 %", "airplane", "truck"},
+		{"cifar10dvs", "", 4, 10, 40, 0, 128, 128, "first 90 %", "airplane", "truck"},
 		{"cifar10dvs", "aedat4", 11, 10, 100, 10, 128, 128, "first 90 %", "airplane", "truck"},
-		{"cifar10dvs", "npz", 11, 10, 100, 10, 128, 128, "first 90 %", "airplane", "truck"},
-		{"ncaltech101", "", 11, 5, 50, 5, 240, 180, "first 90 %", "BACKGROUND_Google", "accordion"},
+		{"cifar10dvs", "npz", 2, 10, 10, 10, 128, 128, "first 50 %", "airplane", "truck"},
+		{"ncaltech101", "", 4, 5, 10, 10, 240, 180, "first 50 %", "BACKGROUND_Google", "accordion"},
 		{"ncaltech101", "npy", 2, 5, 10, 10, 240, 180, "training trains, validation tests", "BACKGROUND_Google", "accordion"},
 		{"ncars", "", 3, 2, 6, 6, 120, 100, "as published", "background", "cars"},
 		{"ncars", "npy", 3, 2, 6, 6, 120, 100, "as published", "background", "cars"},
 		{"nmnist", "", 2, 10, 20, 20, 34, 34, "as published", "0", "9"},
 		{"dvs128gesture", "", 2, 11, 22, 22, 128, 128, "as published", "hand clapping", "other"},
-		{"asldvs", "", 11, 24, 240, 24, 240, 180, "first 90 %", "a", "y"},
+		{"asldvs", "", 2, 24, 24, 24, 240, 180, "first 50 %", "a", "y"},
 		{"action-recognition", "", 2, 10, 20, 20, 346, 260, "train trains, test tests", "arm crossing", "waving"},
 		{"Action Recognition", "aedat", 2, 10, 20, 20, 346, 260, "train trains, test tests", "arm crossing", "waving"},
 		{"eventfolder", "", 6, 4, 24, 24, 64, 48, "train trains, test tests", "down", "up"},
-		{"eventfolder", "plain", 11, 4, 40, 4, 64, 48, "first 90 %", "down", "up"},
+		{"eventfolder", "plain", 7, 4, 16, 12, 64, 48, "first 50 %", "down", "up"},
 	} {
 		t.Run(tc.name+" "+tc.edition, func(t *testing.T) {
 			o := miniature.Options{PerClass: tc.per, Events: 100, Edition: tc.edition}
@@ -85,7 +88,11 @@ func TestMiniatures(t *testing.T) {
 				}
 				return
 			}
-			train, test := open(t, tc.name, dir, eventdata.Options{})
+			read := eventdata.Options{}
+			if strings.Contains(tc.rule, "50 %") {
+				read.TrainShare = 0.5
+			}
+			train, test := open(t, tc.name, dir, read)
 			if train.Len() != tc.train || test.Len() != tc.test {
 				t.Fatalf("%d + %d samples, want %d + %d", train.Len(), test.Len(), tc.train, tc.test)
 			}
@@ -102,7 +109,8 @@ func TestMiniatures(t *testing.T) {
 			if d := cmp.Diff([]int{16, 16, 18}, info.Shape); d != "" {
 				t.Errorf("shape (-want +got)\n%s", d)
 			}
-			direct, _ := open(t, tc.name, dir, eventdata.Options{NoCache: true})
+			read.NoCache = true
+			direct, _ := open(t, tc.name, dir, read)
 			a, b := make([]float32, 16*16*18), make([]float32, 16*16*18)
 			for i := range train.Len() {
 				ya, err := train.Sample(i, a)
@@ -126,7 +134,7 @@ func TestMiniatures(t *testing.T) {
 					t.Errorf("class %d has %d training samples, want %d", y, n, tc.train/tc.classes)
 				}
 			}
-			report, err := eventdata.Check(t.Context(), tc.name, dir, eventdata.Options{})
+			report, err := eventdata.Check(t.Context(), tc.name, dir, read)
 			if err != nil || !report.OK() || len(report.Splits) != 2 || report.Splits[1].Samples != tc.test {
 				t.Errorf("check: %+v, error %v", report, err)
 			}
@@ -270,9 +278,12 @@ func TestDamagedRecording(t *testing.T) {
 	if _, _, err := eventdata.Open(t.Context(), "ncars", dir, eventdata.Options{CacheDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "obj_000001_td.dat") {
 		t.Errorf("open: %v, want the damaged file", err)
 	}
-	_, test := open(t, "ncars", dir, eventdata.Options{Lenient: true})
-	if notes := strings.Join(test.Notes(), "\n"); !strings.Contains(notes, "truncated") {
-		t.Errorf("lenient: notes %q do not say what was skipped", notes)
+	train, test := open(t, "ncars", dir, eventdata.Options{Lenient: true})
+	if notes := strings.Join(train.Notes(), "\n"); !strings.Contains(notes, "truncated") || !strings.Contains(notes, "train has 6 recordings, as distributed it has 15422") {
+		t.Errorf("lenient: notes %q do not say what was skipped and what is missing", notes)
+	}
+	if notes := test.Notes(); len(notes) > 0 {
+		t.Errorf("test: notes %q, want those of the whole with the training part", notes)
 	}
 	report, err = eventdata.Check(t.Context(), "ncars", dir, eventdata.Options{Lenient: true})
 	if err != nil || !report.OK() || !strings.Contains(strings.Join(report.Splits[1].Notes, "\n"), "truncated") {

@@ -119,7 +119,7 @@ func (d *data) measure(ctx context.Context) error {
 		case said == "":
 			width, height, said = h.Width, h.Height, d.items[i].path
 		case h.Width != width || h.Height != height:
-			return fmt.Errorf("data set %s: %s is from a sensor of %dx%d pixels, %s from one of %dx%d: say the size (--sensor WxH) or keep sensors apart",
+			return fmt.Errorf("data set %s: %s is from a sensor of %dx%d pixels, %s from one of %dx%d: give the width and height of the sensor, or keep sensors apart",
 				d.kind.Name, said, width, height, d.items[i].path, h.Width, h.Height)
 		}
 		if !complete {

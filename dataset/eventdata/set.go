@@ -83,13 +83,17 @@ func (s *Set) Options() Options { return s.d.opts }
 // of different rules must not be compared.
 func (s *Set) Rule() string { return s.d.coll.rule }
 
-// Notes says what is unusual about the data set and what its samples were found
-// to be since it was opened: other numbers than distributed, empty recordings,
-// events outside the sensor.
+// Notes says what the samples were found to be since the set was opened: empty
+// recordings, events outside the sensor. The training part also says what is
+// unusual about the data set as a whole: other numbers than distributed, damage
+// that was skipped.
 func (s *Set) Notes() []string {
-	notes := append([]string(nil), s.d.coll.notes...)
-	if c := s.d.cache; c != nil && c.index.Skipped != "" {
-		notes = append(notes, "while reading: "+c.index.Skipped)
+	var notes []string
+	if s.info.Split == "train" {
+		notes = append(notes, s.d.coll.notes...)
+		if c := s.d.cache; c != nil && c.index.Skipped != "" {
+			notes = append(notes, "while reading: "+c.index.Skipped)
+		}
 	}
 	for _, n := range []struct {
 		count int64

@@ -70,7 +70,7 @@ func dropBatch(c *constant, k, size int) (*constant, error) {
 	if k < 0 || k >= len(c.shape) || c.shape[k] == 1 {
 		return c, nil
 	}
-	if c.shape[k] != size { // also where the batch is open
+	if size == 0 || c.shape[k] != size { // an open batch has no size
 		return nil, errBatch
 	}
 	first := c.sliceAxis(k, 0, 1)

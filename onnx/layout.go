@@ -138,6 +138,8 @@ func (v *view) regroup(dims []dim) (*view, error) {
 			}
 			first := rest[0]
 			switch {
+			case want < 1 || want == 1 && !first.batch: // only the batch is wanted
+				return nil, errBatch
 			case first.batch && first.size == 0:
 				if !batch {
 					return nil, errBatch

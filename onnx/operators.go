@@ -188,7 +188,11 @@ func (op *operator) check(path string, n *NodeDef) error {
 		}
 		return fail("%d inputs, want %d to %d", given, op.min, op.max)
 	}
-	for i := range op.min {
+	needed := op.min
+	if op.max < 0 { // any number, but all of them
+		needed = given
+	}
+	for i := range needed {
 		if n.Inputs[i] == "" {
 			return fail("input %d is omitted", i)
 		}

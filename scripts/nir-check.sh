@@ -52,5 +52,5 @@ done
 "$venv/bin/pip" install --quiet --upgrade --no-deps nir nirtorch
 
 cd "$root"
-ADAFIRE_NIR_OUT=$out go test ./nir -run 'TestWrite(ForSimulators|Nets)' -count=1
+ADAFIRE_NIR_OUT=$out go test ./nir ./nir/simulators -run 'TestWrite(ForSimulators|Nets)' -count=1
 "$venv/bin/python" "$root/scripts/nir_check.py" "$out" "$@"

@@ -25,6 +25,7 @@ type chunks struct {
 	index   map[int]chunkRef
 	build   func(*chunks) error // reads the index, at first use
 
+	box  []int  // scratch of copyChunk
 	last int    // the chunk in data, -1 for none
 	data []byte // nil where that chunk is not stored
 }
@@ -42,7 +43,7 @@ func (d *Dataset) chunked(c *cursor, dims []int, filters []filterSpec, fill []by
 	if rank == 0 || d.space.null {
 		return nil, d.f.bad(c.at, "a scalar in chunks")
 	}
-	s := &chunks{d: d, dims: dims[:rank], bytes: 1, filters: filters, fill: fill, edges: edges, build: build, last: -1}
+	s := &chunks{d: d, dims: dims[:rank], bytes: 1, filters: filters, fill: fill, edges: edges, build: build, box: make([]int, 3*rank), last: -1}
 	for i, n := range dims {
 		if n < 1 || s.bytes > MaxRead/n {
 			return nil, d.f.bad(c.at, "chunk of %v, the last number for the bytes of an element: want 1 to %d bytes", dims, MaxRead)
@@ -154,7 +155,7 @@ func (s *chunks) rows(dst []byte, lo, hi int) error {
 func (s *chunks) copyChunk(dst []byte, at, from, to []int) error {
 	rank := len(at)
 	linear, partial := 0, false
-	lo, hi := make([]int, rank), make([]int, rank) // the common box
+	lo, hi, p := s.box[:rank], s.box[rank:2*rank], s.box[2*rank:] // the common box, a position in it
 	for i, x := range at {
 		linear = linear*s.grid[i] + x
 		lo[i], hi[i] = max(x*s.dims[i], from[i]), min((x+1)*s.dims[i], to[i])
@@ -166,7 +167,7 @@ func (s *chunks) copyChunk(dst []byte, at, from, to []int) error {
 	}
 	element := s.d.typ.Size
 	run := (hi[rank-1] - lo[rank-1]) * element
-	p := slices.Clone(lo)
+	copy(p, lo)
 	for {
 		src, to0 := 0, 0
 		for i := range p {

@@ -133,7 +133,13 @@ func (d *Dataset) ints64(dst []int64, raw []byte) error {
 		return d.wrongType("integers")
 	}
 	step, at := d.typ.Size, d.offset
-	if !t.BigEndian && !t.Signed { // what event files have, without a call per element
+	if !t.BigEndian && t.Signed && t.Size == 8 { // what event files have, without a call per element
+		for i := range dst {
+			dst[i] = int64(binary.LittleEndian.Uint64(raw[i*step+at:]))
+		}
+		return nil
+	}
+	if !t.BigEndian && !t.Signed {
 		switch t.Size {
 		case 1:
 			for i := range dst {
@@ -181,6 +187,12 @@ func decodeFloats[T float32 | float64](d *Dataset, dst []T, raw []byte) error {
 		return nil
 	default:
 		return d.wrongType("numbers")
+	}
+	if t.Size == 4 && !t.BigEndian {
+		for i := range dst {
+			dst[i] = T(math.Float32frombits(binary.LittleEndian.Uint32(raw[i*step+at:])))
+		}
+		return nil
 	}
 	o := order(t)
 	for i := range dst {

@@ -1,4 +1,7 @@
-package nir_test
+// Package simulators holds a test only: it trains, converts and exports a network
+// for other programs to read, see scripts/nir-check.sh. It stands apart because it
+// needs most of the house.
+package simulators
 
 import (
 	"encoding/json"
@@ -43,7 +46,7 @@ func TestWriteForSimulators(t *testing.T) {
 	}
 	pool := parallel.New(0)
 	defer pool.Close()
-	d, err := job.OpenData("digits", "", 0.05, 1, 2)
+	d, err := job.OpenData(t.Context(), job.DataOptions{Name: "digits", HoldOut: 0.05, Seed: 1, Workers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

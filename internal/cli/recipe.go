@@ -69,6 +69,7 @@ type trainFlags struct {
 	augment     bool
 	holdOut     float64
 	resume      bool
+	init        string
 }
 
 func (t *trainFlags) register(f *pflag.FlagSet) {
@@ -92,6 +93,7 @@ func (t *trainFlags) register(f *pflag.FlagSet) {
 	floatVar(f, &t.ema, "ema", 0, 0, 0.99999, "decay of averaged weights, 0 for none")
 	f.BoolVar(&t.augment, "augment", true, "vary the training samples at random, as the recipe has it")
 	floatVar(f, &t.holdOut, "hold-out", defaultHoldOut, 0.001, 0.5, "share of the training samples that choose the epoch")
+	f.StringVar(&t.init, "init", "", "start from the weights in `FILE` (.pth, .safetensors) as far as they fit, such as ImageNet's")
 	f.BoolVar(&t.resume, "resume", false, "go on with an interrupted training in --out")
 }
 
@@ -103,7 +105,7 @@ func (t *trainFlags) recipe(s *session, d *job.Data) (job.TrainOptions, error) {
 		arch = job.DefaultArch(info)
 	}
 	o := job.Recipe(d.Name, arch, info, s.Seed)
-	o.Model.Width, o.Model.Pooling, o.HoldOut = t.width, t.pooling, t.holdOut
+	o.Model.Width, o.Model.Pooling, o.HoldOut, o.Init = t.width, t.pooling, t.holdOut, t.init
 	if t.epochs > 0 {
 		o.Config.Epochs = t.epochs
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/adafire/adafire/ann"
@@ -39,6 +40,10 @@ type TrainOptions struct {
 	Vary      bool            `json:"vary"` // let a data set of recordings vary the events
 	Mix       dataset.Mix     `json:"mix"`
 	HoldOut   float64         `json:"hold_out"` // share of the training split that chooses the epoch
+
+	// Init is a file of weights to start from, "" for none: what fits by name and
+	// shape is taken, the rest keeps its initial values.
+	Init string `json:"init,omitempty"`
 }
 
 // Recipe returns the usual training of an architecture on a data set: the
@@ -120,6 +125,11 @@ func Train(ctx context.Context, pool *parallel.Pool, d *Data, o TrainOptions, ou
 	if err != nil {
 		return nil, err
 	}
+	if o.Init != "" && !resume {
+		if err := startFrom(g, o.Init, show); err != nil {
+			return nil, err
+		}
+	}
 	settings, err := json.Marshal(loader.Options())
 	if err != nil {
 		return nil, err
@@ -173,6 +183,25 @@ func Train(ctx context.Context, pool *parallel.Pool, d *Data, o TrainOptions, ou
 		return nil, err
 	}
 	return &Trained{Graph: g, History: res.Progress.History, Elapsed: elapsed}, nil
+}
+
+// startFrom copies what fits of a file of weights into a network.
+func startFrom(g *graph.Graph, path string, show Progress) error {
+	s, err := checkpoint.OpenStateDict(path, checkpoint.StateDictOptions{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	a, err := s.Assign(g, true)
+	if err != nil {
+		return err
+	}
+	note := fmt.Sprintf("%s: %d parameters taken", path, a.Assigned)
+	if len(a.Missing) > 0 {
+		note += "; at their initial values: " + strings.Join(a.Missing, ", ")
+	}
+	show.Note(note)
+	return nil
 }
 
 // mixSmoothing smooths labels in the loader where it mixes them; else the loss

@@ -170,19 +170,21 @@ func thresholds(ctx context.Context, pool *parallel.Pool, g *graph.Graph, x *ten
 		if err != nil {
 			return nil, err
 		}
-		for c, cfg := range cfgs {
+		for l, a := range all {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			for l, a := range all {
-				r := cfg.rule(l)
-				theta := r.thresholds(pool, a)
-				if b == 0 {
-					average[c][l] = theta
-					continue
-				}
-				average[c][l] = smooth(average[c][l], theta, cfg.Momentum)
+			rules := make([]rule, len(cfgs))
+			for c := range cfgs {
+				rules[c] = cfgs[c].rule(l)
 			}
+			for c, theta := range allThresholds(pool, a, rules) {
+				if b > 0 {
+					theta = smooth(average[c][l], theta, cfgs[c].Momentum)
+				}
+				average[c][l] = theta
+			}
+			a.values, a.count, a.sum = nil, nil, nil // their memory goes back
 		}
 	}
 	var out []*Neurons

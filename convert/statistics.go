@@ -48,27 +48,29 @@ func (a *activations) bins(ch int) (mean []float32, count []uint32) {
 	return mean, count
 }
 
-// points returns the activations of a channel for the search of its threshold.
-func (a *activations) points(ch int) *points {
+// points returns the activations of a channel for the search of its threshold;
+// they are good until the next use of the memory.
+func (a *activations) points(s *searchMemory, ch int) *points {
 	if a.values != nil {
-		return newPoints(a.sorted(ch), nil)
+		return s.newPoints(a.sorted(s, ch), nil)
 	}
-	return newPoints(a.bins(ch))
+	return s.newPoints(a.bins(ch))
 }
 
 // sorted returns the kept values of a channel in ascending order.
-func (a *activations) sorted(ch int) []float32 {
+func (a *activations) sorted(s *searchMemory, ch int) []float32 {
 	if !slices.IsSorted(a.values[ch]) {
-		slices.Sort(a.values[ch])
+		s.buf = slices.Grow(s.buf[:0], len(a.values[ch]))
+		sortPositive(a.values[ch], s.buf[:cap(s.buf)])
 	}
 	return a.values[ch]
 }
 
 // quantile is exact on kept values; on a histogram every value counts as the
 // mean of its bin, so that it is off by at most a bin (1/4096 of the maximum).
-func (a *activations) quantile(ch int, fraction float64) float32 {
+func (a *activations) quantile(s *searchMemory, ch int, fraction float64) float32 {
 	if a.values != nil {
-		return quantile(a.sorted(ch), a.total-int64(len(a.values[ch])), fraction)
+		return quantile(a.sorted(s, ch), a.total-int64(len(a.values[ch])), fraction)
 	}
 	mean, count := a.bins(ch)
 	var live int64
@@ -157,11 +159,13 @@ func (o *observer) each(ctx context.Context, want func(layer int) bool, fn func(
 // channelBlock is how many channels one worker handles at a time: a cache line.
 const channelBlock = 16
 
-// collect gathers what the thresholds of all layers need, in two passes over the
-// ANN: maxima, then values or histograms. The settings differ in their burst
+// collect gathers what the thresholds of all layers need: in one pass over the
+// ANN the maxima of all layers and the values of those of which all are kept, in
+// a second one the histograms of the others. The settings differ in their burst
 // limits only; the highest decides how fine the statistics are.
 func (o *observer) collect(ctx context.Context, pool *parallel.Pool, cfgs []Config) ([]*activations, error) {
 	c := &cfgs[0]
+	method, _, _ := c.method()
 	samples := o.x.Shape[0]
 	all := make([]*activations, len(o.nodes))
 	for i, n := range o.nodes {
@@ -171,31 +175,34 @@ func (o *observer) collect(ctx context.Context, pool *parallel.Pool, cfgs []Conf
 		}
 		a := &activations{node: n.Name, channels: channels, max: make([]float32, channels)}
 		a.total = int64(samples) * int64(n.Shape.Numel()/channels)
-		all[i] = a
-	}
-	err := o.each(ctx, func(int) bool { return true }, func(l, first int, y *tensor.Tensor) error {
-		return all[l].addMax(pool, first, o.nodes[l].Shape, y)
-	})
-	if err != nil {
-		return nil, err
-	}
-	method, _, _ := c.method()
-	for i, a := range all {
-		if method == "max" {
-			continue
-		}
 		most := 0
 		for _, c := range cfgs {
 			most = max(most, c.maxSpike(i))
 		}
-		if a.total < exactBelow || (method == "mse" && c.Timesteps*most > finestLevels) {
-			a.values = make([][]float32, a.channels)
-		} else {
+		if method != "max" && (a.total < exactBelow || (method == "mse" && c.Timesteps*most > finestLevels)) {
+			a.values = make([][]float32, channels)
+		}
+		all[i] = a
+	}
+	err := o.each(ctx, func(int) bool { return true }, func(l, first int, y *tensor.Tensor) error {
+		if err := all[l].addMax(pool, first, o.nodes[l].Shape, y); err != nil {
+			return err
+		}
+		if all[l].values != nil {
+			all[l].addValues(pool, y)
+		}
+		return nil
+	})
+	if err != nil || method == "max" {
+		return all, err
+	}
+	for _, a := range all {
+		if a.values == nil {
 			a.count = make([]uint32, a.channels*binCount)
 			a.sum = make([]float64, a.channels*binCount)
 		}
 	}
-	err = o.each(ctx, func(l int) bool { return method != "max" }, func(l, _ int, y *tensor.Tensor) error {
+	err = o.each(ctx, func(l int) bool { return all[l].count != nil }, func(l, _ int, y *tensor.Tensor) error {
 		all[l].addValues(pool, y)
 		return nil
 	})
@@ -214,56 +221,94 @@ func (c *Config) perChannel(n *graph.Node, samples int) bool {
 // connected layer want: it has one value per sample and channel only.
 const minVectorSamples = 256
 
+// infinity are the bits of the smallest float that is not finite: those of
+// finite positive floats are smaller and in the order of their values, those of
+// negative ones larger.
+const infinity = 0x7f800000
+
+// addMax adds a batch to the maxima, having checked that it holds what a
+// rectifier leaves.
 func (a *activations) addMax(pool *parallel.Pool, first int, shape graph.Shape, y *tensor.Tensor) error {
-	if i := y.FirstNonFinite(); i >= 0 {
-		return fmt.Errorf("node %q: activation of calibration sample %d is %g", a.node, first+i/shape.Numel(), y.Data[i])
-	}
-	for i, v := range y.Data {
-		if v < 0 {
-			return fmt.Errorf("node %q: activation of calibration sample %d is %g, want >= 0 behind a rectifier", a.node, first+i/shape.Numel(), v)
-		}
-	}
+	most := make([]uint32, a.channels)
 	pool.Chunks(a.channels, channelBlock, func(lo, hi int) {
+		if hi-lo == channelBlock {
+			var top [channelBlock]uint32
+			for row := lo; row < len(y.Data); row += a.channels {
+				for i, v := range (*[channelBlock]float32)(y.Data[row:]) {
+					top[i] = max(top[i], math.Float32bits(v))
+				}
+			}
+			copy(most[lo:hi], top[:])
+			return
+		}
 		for row := 0; row < len(y.Data); row += a.channels {
 			for ch := lo; ch < hi; ch++ {
-				a.max[ch] = max(a.max[ch], y.Data[row+ch])
+				most[ch] = max(most[ch], math.Float32bits(y.Data[row+ch]))
 			}
 		}
 	})
+	if slices.Max(most) >= infinity {
+		if i := y.FirstNonFinite(); i >= 0 {
+			return fmt.Errorf("node %q: activation of calibration sample %d is %g", a.node, first+i/shape.Numel(), y.Data[i])
+		}
+		clear(most)
+		for i, v := range y.Data {
+			if v < 0 {
+				return fmt.Errorf("node %q: activation of calibration sample %d is %g, want >= 0 behind a rectifier", a.node, first+i/shape.Numel(), v)
+			}
+			if v > 0 { // -0 is a zero like any other
+				most[i%a.channels] = max(most[i%a.channels], math.Float32bits(v))
+			}
+		}
+	}
+	for ch, m := range most {
+		a.max[ch] = max(a.max[ch], math.Float32frombits(m))
+	}
 	return nil
 }
+
+// rowBlock is how many rows of a block of channels are looked at channel by
+// channel: they fit in the first level of the cache.
+const rowBlock = 256
 
 // addValues keeps the non-zero values, or counts them into bins of equal width
 // on (0, max]. Each worker owns some channels and sees the values in order, so
 // the sums do not depend on the number of workers.
 func (a *activations) addValues(pool *parallel.Pool, y *tensor.Tensor) {
 	pool.Chunks(a.channels, channelBlock, func(lo, hi int) {
-		if a.values != nil {
-			for row := 0; row < len(y.Data); row += a.channels {
-				for ch := lo; ch < hi; ch++ {
-					if v := y.Data[row+ch]; v > 0 {
-						a.values[ch] = append(a.values[ch], v)
+		var block [rowBlock]float32
+		for begin := 0; begin < len(y.Data); begin += rowBlock * a.channels {
+			rows := y.Data[begin:min(begin+rowBlock*a.channels, len(y.Data))]
+			for ch := lo; ch < hi; ch++ {
+				live := 0
+				for at := ch; at < len(rows); at += a.channels {
+					v := rows[at]
+					block[live&(rowBlock-1)] = v
+					if v > 0 {
+						live++
 					}
 				}
-			}
-			return
-		}
-		var width [channelBlock]float32
-		for ch := lo; ch < hi; ch++ {
-			if a.max[ch] >= smallestMax {
-				width[ch-lo] = binCount / a.max[ch]
-			}
-		}
-		for row := 0; row < len(y.Data); row += a.channels {
-			for ch := lo; ch < hi; ch++ {
-				if v := y.Data[row+ch]; v > 0 {
-					bin := ch*binCount + min(int(v*width[ch-lo]), binCount-1)
-					a.count[bin]++
-					a.sum[bin] += float64(v)
+				if a.values != nil {
+					a.values[ch] = append(a.values[ch], block[:live]...)
+				} else {
+					a.countBins(ch, block[:live])
 				}
 			}
 		}
 	})
+}
+
+func (a *activations) countBins(ch int, values []float32) {
+	var width float32
+	if a.max[ch] >= smallestMax {
+		width = binCount / a.max[ch]
+	}
+	count, sum := a.count[ch*binCount:][:binCount], a.sum[ch*binCount:][:binCount]
+	for _, v := range values {
+		bin := min(int(v*width), binCount-1)
+		count[bin]++
+		sum[bin] += float64(v)
+	}
 }
 
 // means returns, for every layer, the mean activation per channel and, if
@@ -277,22 +322,37 @@ func (o *observer) means(ctx context.Context, pool *parallel.Pool, perNeuron boo
 		}
 	}
 	err = o.each(ctx, func(int) bool { return true }, func(l, first int, y *tensor.Tensor) error {
-		if i := y.FirstNonFinite(); i >= 0 {
-			return fmt.Errorf("node %q: activation of calibration sample %d is %g", o.nodes[l].Name, first+i/o.nodes[l].Shape.Numel(), y.Data[i])
-		}
 		sums := channel[l]
 		if perNeuron {
 			sums = neuron[l]
 		}
 		pool.Chunks(len(sums), channelBlock, func(lo, hi int) {
+			if hi-lo == channelBlock {
+				s := (*[channelBlock]float64)(sums[lo:])
+				for row := lo; row < len(y.Data); row += len(sums) {
+					for i, v := range (*[channelBlock]float32)(y.Data[row:]) {
+						s[i] += float64(v)
+					}
+				}
+				return
+			}
 			for row := 0; row < len(y.Data); row += len(sums) {
 				for i := lo; i < hi; i++ {
 					sums[i] += float64(y.Data[row+i])
 				}
 			}
 		})
+		// Sums of finite floats are finite.
+		if i := slices.IndexFunc(sums, func(s float64) bool { return s-s != 0 }); i >= 0 {
+			if i := y.FirstNonFinite(); i >= 0 {
+				return fmt.Errorf("node %q: activation of calibration sample %d is %g", o.nodes[l].Name, first+i/o.nodes[l].Shape.Numel(), y.Data[i])
+			}
+		}
 		return nil
 	})
+	if err != nil {
+		return nil, nil, err
+	}
 	samples := float64(o.x.Shape[0])
 	for l, n := range o.nodes {
 		c := len(channel[l])
@@ -307,5 +367,5 @@ func (o *observer) means(ctx context.Context, pool *parallel.Pool, perNeuron boo
 			}
 		}
 	}
-	return channel, neuron, err
+	return channel, neuron, nil
 }

@@ -99,19 +99,37 @@ func (c *Config) rule(layer int) rule {
 // thresholds applies the rule to every channel of one layer. A channel that
 // never fires gets 0.
 func (r *rule) thresholds(pool *parallel.Pool, a *activations) []float32 {
-	theta := make([]float32, a.channels)
-	pool.For(a.channels, func(ch int) {
+	return allThresholds(pool, a, []rule{*r})[0]
+}
+
+// allThresholds applies rules that differ in the quantiser and in what they
+// divide by to one layer: values are put in order once for all of them.
+func allThresholds(pool *parallel.Pool, a *activations, rules []rule) [][]float32 {
+	theta := make([][]float32, len(rules))
+	for i := range theta {
+		theta[i] = make([]float32, a.channels)
+	}
+	memory := make([]searchMemory, pool.Workers())
+	pool.ForWorker(a.channels, func(worker, ch int) {
 		m := a.max[ch]
 		if m < smallestMax {
 			return
 		}
-		switch r.method {
+		switch rules[0].method {
 		case "max":
-			theta[ch] = m / r.divide
+			for i := range rules {
+				theta[i][ch] = m / rules[i].divide
+			}
 		case "percentile":
-			theta[ch] = a.quantile(ch, r.fraction) / r.divide
+			q := a.quantile(&memory[worker], ch, rules[0].fraction)
+			for i := range rules {
+				theta[i][ch] = q / rules[i].divide
+			}
 		default:
-			theta[ch] = a.points(ch).best(r.q, m, &r.ratios)
+			p := a.points(&memory[worker], ch)
+			for i := range rules {
+				theta[i][ch] = p.best(rules[i].q, m, &rules[i].ratios)
+			}
 		}
 	})
 	return theta

@@ -200,10 +200,10 @@ func TestQuantile(t *testing.T) {
 		want := float64(sorted[lo]) + (at-float64(lo))*float64(sorted[hi]-sorted[lo])
 		m := float64(sorted[len(sorted)-1])
 		exact, binned := gatherValues(t, y, 1, false), gatherValues(t, y, 1, true)
-		if got := float64(exact.quantile(0, p/100)); math.Abs(got-want) > 1e-6*m {
+		if got := float64(exact.quantile(new(searchMemory), 0, p/100)); math.Abs(got-want) > 1e-6*m {
 			t.Fatalf("got %g, want %g", got, want)
 		}
-		if got := float64(binned.quantile(0, p/100)); math.Abs(got-want) > 1.01*m/binCount {
+		if got := float64(binned.quantile(new(searchMemory), 0, p/100)); math.Abs(got-want) > 1.01*m/binCount {
 			t.Fatalf("histogram: got %g, want %g within 1/%d of %g", got, want, binCount, m)
 		}
 		cfg := Default()

@@ -166,7 +166,14 @@ func (s *chunks) copyChunk(dst []byte, at, from, to []int) error {
 		return err
 	}
 	element := s.d.typ.Size
-	run := (hi[rank-1] - lo[rank-1]) * element
+	// Axes that the chunk has whole are copied together with the one before them.
+	last := rank - 1
+	run := element
+	for last > 0 && s.dims[last] == s.d.space.dims[last] {
+		run *= s.dims[last]
+		last--
+	}
+	run *= hi[last] - lo[last]
 	copy(p, lo)
 	for {
 		src, to0 := 0, 0
@@ -180,7 +187,7 @@ func (s *chunks) copyChunk(dst []byte, at, from, to []int) error {
 		} else {
 			copy(part, data[src*element:])
 		}
-		i := rank - 2
+		i := last - 1
 		for ; i >= 0; i-- {
 			if p[i]++; p[i] < hi[i] {
 				break

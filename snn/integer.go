@@ -120,7 +120,7 @@ func packEvents[W int8 | int16](p *plan, part *intPart, w []W, most int) {
 	if !p.mayUseEvents(part) {
 		return
 	}
-	if most > 1 && p.choice != chooseEvents && part.stuff == nil {
+	if most > 1 && part.stuff == nil && (p.choice == chooseBase || p.choice == chooseFaster && part.signsFit(p.weights)) {
 		part.events = kernel.NewIntEventFilter(part.shape, w, -most, most)
 	}
 	if part.signed = part.events != nil; !part.signed {

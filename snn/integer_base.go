@@ -24,12 +24,28 @@ const (
 	// baseShare is the least share of counts that are not zero from which base and
 	// difference is tried.
 	baseShare = 0.15
-	// baseCost is what an event of a difference takes relative to one of a count:
-	// weights of either sign compete for the first cache, and base and differences
-	// have to be found first. (Measured on ResNet-20, 64 to 256 channels, two
-	// threads of other work on the same core.)
-	baseCost = 1.4
+	// baseCost is what an event of a difference takes relative to one of a count,
+	// and baseFixed what finding base and differences takes, in events per count
+	// of a frame. Measured on ResNet-20 at T=8 and maxspike 4, where base and
+	// difference on all layers took between 0.9 and 1.6 times as long as events
+	// alone: it pays where neurons burst evenly, not everywhere.
+	baseCost  = 1.3
+	baseFixed = 0.02
+	// signBytes is how much of the first cache weights of either sign under a
+	// kernel row may take; with more (3x3 of more than 64 channels) they displace
+	// each other, and base and difference lost to events on all layers of VGG16.
+	signBytes = 24 << 10
 )
+
+// signsFit says whether events of differences are worth packing weights for.
+func (part *intPart) signsFit(p Precision) bool {
+	const outputs, inputs = 64, 128 // that the kernel works on at a time
+	bytes := 2 * part.shape.KW * min(part.shape.Cin, inputs) * outputs
+	if p == I16 {
+		bytes *= 2
+	}
+	return bytes <= signBytes
+}
 
 // tryBase computes base and differences of the counts of sample g, if that can
 // pay. plain is what the frames of the sample take without, in counts that are
@@ -46,7 +62,7 @@ func (l *intLayer) tryBase(r *run, k, g int, plain, share float64) bool {
 	base := part.baseOf(r, g, size)
 	roundedMean(base, x, steps)
 	_, n := kernel.CountSpikes(base)
-	cost := min(float64(n), share*float64(size))
+	cost := min(float64(n), share*float64(size)) + baseFixed*float64(steps*size)
 	diff := part.diffOf(r, g, steps*size)
 	for t := range steps {
 		difference(diff[t*size:(t+1)*size], x[t*size:(t+1)*size], base)

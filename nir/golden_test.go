@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/adafire/adafire/internal/golden"
@@ -83,6 +84,7 @@ func TestGoldenNIR(t *testing.T) {
 				t.Fatal(err)
 			}
 			compareGraph(t, dir, f.Graph, &c.Graph)
+			compareGraph(t, dir, pass(t, f.Graph).Graph, &c.Graph)
 			if c.Simulate == nil {
 				return
 			}
@@ -110,6 +112,52 @@ func TestGoldenNIR(t *testing.T) {
 				t.Log(err)
 			}
 		})
+	}
+}
+
+// TestGoldenImport imports files of one network in both profiles: equal weights
+// and neurons.
+func TestGoldenImport(t *testing.T) {
+	dir, m := loadManifest(t)
+	files := make(map[string]bool)
+	for _, c := range m.Load {
+		files[c.File] = true
+	}
+	pairs := 0
+	for file := range files {
+		exact := strings.TrimSuffix(file, ".nir") + "_exact.nir"
+		if !files[exact] {
+			continue
+		}
+		pairs++
+		t.Run(file, func(t *testing.T) {
+			a, err := Import(filepath.Join(dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := Import(filepath.Join(dir, exact))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(a.Graph.Nodes) != len(b.Graph.Nodes) || len(a.SNN.Layers) != len(b.SNN.Layers) || len(a.SNN.Layers) == 0 {
+				t.Fatalf("%d and %d nodes, %d and %d layers", len(a.Graph.Nodes), len(b.Graph.Nodes), len(a.SNN.Layers), len(b.SNN.Layers))
+			}
+			for i, n := range a.Graph.Nodes {
+				for role, p := range n.Params {
+					if q := b.Graph.Nodes[i].Params[role]; q == nil || !slices.Equal(p.Data, q.Data) {
+						t.Errorf("node %q: %s differs", n.Name, role)
+					}
+				}
+			}
+			for i, l := range a.SNN.Layers {
+				if o := b.SNN.Layers[i]; l.MaxSpike != o.MaxSpike || l.MaxSpike < 2 || !slices.Equal(l.Threshold, o.Threshold) {
+					t.Errorf("layer %d: %+v and %+v", i, l, o)
+				}
+			}
+		})
+	}
+	if pairs == 0 && os.Getenv(golden.Env) == "" {
+		t.Error("no network in both profiles")
 	}
 }
 

@@ -109,8 +109,8 @@ func (m Metadata) values(t *hdf5.Tree) error {
 			t.Int64(name, nil, []int64{v})
 		case []int64:
 			t.Int64(name, []int{len(v)}, v)
-		case float64: // nir-python reads any width
-			t.Float32(name, nil, []float32{float32(v)})
+		case float64:
+			t.Float64(name, nil, []float64{v})
 		case *Array:
 			t.Float32(name, v.Shape, v.Data)
 		case Metadata:

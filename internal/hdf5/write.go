@@ -35,6 +35,7 @@ type Tree struct {
 type array struct {
 	shape   []int
 	floats  []float32
+	doubles []float64
 	ints    []int64
 	strings []string
 }
@@ -56,6 +57,11 @@ func (t *Tree) Group(name string) *Tree {
 // copied.
 func (t *Tree) Float32(name string, shape []int, v []float32) {
 	t.members[name] = &array{shape: slices.Clone(shape), floats: notNil(v)}
+}
+
+// Float64 is Float32 for float64.
+func (t *Tree) Float64(name string, shape []int, v []float64) {
+	t.members[name] = &array{shape: slices.Clone(shape), doubles: notNil(v)}
 }
 
 // Int64 is Float32 for integers.
@@ -125,7 +131,7 @@ func (t *Tree) check(path string, depth int, largest *int) error {
 			}
 		case *array:
 			n, err := tensor.Numel(m.shape)
-			if have := len(m.floats) + len(m.ints) + len(m.strings); err != nil || n != have || len(m.shape) > 32 {
+			if have := len(m.floats) + len(m.doubles) + len(m.ints) + len(m.strings); err != nil || n != have || len(m.shape) > 32 {
 				return fmt.Errorf("%s: %d values for shape %v", here, have, m.shape)
 			}
 			for _, d := range m.shape {
@@ -363,6 +369,7 @@ func header(messages ...rawMessage) []byte {
 var (
 	typeInt64   = []byte{0x10, 8, 0, 0, 8, 0, 0, 0, 0, 0, 64, 0}
 	typeFloat32 = []byte{0x11, 0x20, 31, 0, 4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0}
+	typeFloat64 = []byte{0x11, 0x20, 63, 0, 8, 0, 0, 0, 0, 0, 64, 0, 52, 11, 0, 52, 0xff, 3, 0, 0}
 	typeString  = []byte{0x19, 1, 1, 0, 16, 0, 0, 0, 0x10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0}
 )
 
@@ -373,6 +380,8 @@ func (o *output) array(a *array) (uint64, error) {
 	switch {
 	case a.floats != nil:
 		typ, element = typeFloat32, 4
+	case a.doubles != nil:
+		typ, element = typeFloat64, 8
 	case a.ints != nil:
 		typ, element = typeInt64, 8
 	default:
@@ -450,6 +459,10 @@ func (o *output) raw(a *array, lo, hi, size int) []byte {
 	case a.floats != nil:
 		for _, v := range a.floats[lo:hi] {
 			b = le.AppendUint32(b, math.Float32bits(v))
+		}
+	case a.doubles != nil:
+		for _, v := range a.doubles[lo:hi] {
+			b = le.AppendUint64(b, math.Float64bits(v))
 		}
 	case a.ints != nil:
 		for _, v := range a.ints[lo:hi] {

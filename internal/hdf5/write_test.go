@@ -63,6 +63,7 @@ func TestWriteRead(t *testing.T) {
 		type expect struct {
 			shape   []int
 			floats  []float32
+			doubles []float64
 			ints    []int64
 			strings []string
 		}
@@ -77,13 +78,16 @@ func TestWriteRead(t *testing.T) {
 					n *= k
 				}
 				e := expect{shape: shape}
-				switch rapid.IntRange(0, 2).Draw(t, "type") {
+				switch rapid.IntRange(0, 3).Draw(t, "type") {
 				case 0:
 					e.floats = rapid.SliceOfN(rapid.Float32(), n, n).Draw(t, "floats")
 					sub.Float32(d, shape, e.floats)
 				case 1:
 					e.ints = rapid.SliceOfN(rapid.Int64(), n, n).Draw(t, "ints")
 					sub.Int64(d, shape, e.ints)
+				case 2:
+					e.doubles = rapid.SliceOfN(rapid.Float64(), n, n).Draw(t, "doubles")
+					sub.Float64(d, shape, e.doubles)
 				default:
 					e.strings = rapid.SliceOfN(rapid.StringMatching(`[ -~ß]{0,20}`), n, n).Draw(t, "strings")
 					sub.Strings(d, shape, e.strings)
@@ -109,6 +113,11 @@ func TestWriteRead(t *testing.T) {
 				got, err := d.ReadFloat32()
 				if err != nil || !slices.EqualFunc(got, e.floats, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
 					t.Fatalf("%s: %v, want %v: %v", path, got, e.floats, err)
+				}
+			case e.doubles != nil:
+				got, err := d.ReadFloat64()
+				if err != nil || !slices.EqualFunc(got, e.doubles, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }) {
+					t.Fatalf("%s: %v, want %v: %v", path, got, e.doubles, err)
 				}
 			case e.ints != nil:
 				if got, err := d.ReadInt64(); err != nil || !slices.Equal(got, e.ints) {

@@ -49,6 +49,7 @@ func (im *importer) broadcast(vals ...value) ([]*graph.Node, *view, error) {
 		w.axes = slices.Concat(make([][]*atom, rank-v.rank()), v.axes)
 		views[i] = w
 	}
+	separate(views)
 	out := &view{axes: make([][]*atom, rank), dtype: float32Type}
 	for k := range rank {
 		if err := im.unify(views, k); err != nil {
@@ -80,6 +81,23 @@ func dropBatch(c *constant, k, size int) (*constant, error) {
 		}
 	}
 	return first, nil
+}
+
+// separate gives the views atoms of their own, but where all have the same on
+// every axis: two views of one value may have an atom on different axes, which
+// unify must not mix up.
+func separate(views []*view) {
+	for i, v := range views[1:] {
+		if slices.EqualFunc(v.axes, views[0].axes, slices.Equal) {
+			continue
+		}
+		for _, a := range slices.Concat(v.axes...) {
+			if !a.batch {
+				v = v.replace(a, []*atom{{size: a.size}})
+			}
+		}
+		views[i+1] = v
+	}
 }
 
 // unify gives all views that have axis k (those of one value repeat it) the same

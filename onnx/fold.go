@@ -588,11 +588,14 @@ func truncate(x float64) int64 {
 	return int64(x)
 }
 
+// maxFoldedMACs bounds the work done while a file is read: a few seconds.
+const maxFoldedMACs = 1 << 33
+
 // evaluate computes a node whose inputs are all constants by running the
 // operations that it becomes.
 func (n *node) evaluate(op *operator) ([]*constant, error) {
 	sub := newImporter(n.im.file, n.im.opts, &inputPlan{size: 1})
-	sub.folded = n.im.folded
+	sub.folded, sub.macs = n.im.folded, n.im.macs
 	sub.name = n.im.name
 	m := &node{def: n.def, im: sub, in: n.in}
 	if err := op.emit(sub, m); err != nil {
@@ -614,7 +617,7 @@ func (n *node) evaluate(op *operator) ([]*constant, error) {
 		}
 		out[i] = c
 	}
-	n.im.folded = sub.folded
+	n.im.folded, n.im.macs = sub.folded, sub.macs
 	return out, nil
 }
 
@@ -634,6 +637,10 @@ func (im *importer) compute(v *view) (*constant, error) {
 	var total int64
 	for _, n := range im.graph.Nodes {
 		total += int64(n.Shape.Numel()) * 4
+		im.macs += n.MACs()
+	}
+	if im.macs > maxFoldedMACs {
+		return nil, fmt.Errorf("computing constants takes more than %d multiplications: %w", int64(maxFoldedMACs), fileerr.ErrUnsupported)
 	}
 	if total > im.opts.MaxFoldedTotal {
 		return nil, fmt.Errorf("computing a constant would take %d bytes: %w", total, fileerr.ErrUnsupported)

@@ -476,6 +476,7 @@ type importer struct {
 	inputs []Value
 	points map[*graph.Node]bool // [P, C] values of three ONNX axes
 	folded int64                // bytes of all folded values
+	macs   int64                // of constants computed by operations
 	name   string               // of the node being read, for its operations
 	notes  []string
 	out    []output

@@ -87,6 +87,7 @@ func emitConcat(im *importer, n *node) error {
 		n.setView(0, views[0])
 		return nil
 	}
+	separate(views)
 	// All axes but k must agree.
 	for a := range rank {
 		if a == k {

@@ -285,6 +285,8 @@ func (im *importer) matmul(a, b *view) (*view, error) {
 		}
 	}
 	views := []*view{a, b}
+	separate(views)
+	a, b = views[0], views[1]
 	out := &view{dtype: float32Type, axes: make([][]*atom, rank)}
 	var lead [][]*atom // graph axes of the batch of matrices
 	for k := range rank - 2 {
@@ -415,6 +417,7 @@ func emitAttention(im *importer, n *node) error {
 		return fmt.Errorf("qk_matmul_output_mode: %w", fileerr.ErrUnsupported)
 	}
 	views := []*view{q.clone(), k.clone(), v.clone()}
+	separate(views)
 	for axis := range 2 {
 		if err := im.unify(views, axis); err != nil {
 			return err

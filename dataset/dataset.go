@@ -90,6 +90,7 @@ func sampleResizedCrop(ds Dataset, i int, dst []float32, rng *rand.Rand) (label 
 func Labels(ds Dataset) ([]int, error) {
 	labels := make([]int, ds.Len())
 	l, _ := ds.(labeller)
+	known, _ := ds.(interface{ Label(i int) int }) // data sets of other packages
 	buf := make([]float32, sampleLen(ds))
 	for i := range labels {
 		if l != nil {
@@ -97,6 +98,10 @@ func Labels(ds Dataset) ([]int, error) {
 				labels[i] = y
 				continue
 			}
+		}
+		if known != nil {
+			labels[i] = known.Label(i)
+			continue
 		}
 		y, err := ds.Sample(i, buf)
 		if err != nil {

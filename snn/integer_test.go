@@ -632,11 +632,11 @@ func TestWaysAreTaken(t *testing.T) {
 	if err := g.Infer(); err != nil {
 		t.Fatal(err)
 	}
-	cfg := &Config{Timesteps: 8, Shift: ShiftInitial, MaxPool: MaxPoolExact, Weights: I8}
+	cfg := &Config{Timesteps: 4, Shift: ShiftInitial, MaxPool: MaxPoolExact, Weights: I8}
 	for _, n := range Activations(g) {
 		cfg.Layers = append(cfg.Layers, Layer{Node: n.Name, Threshold: []float32{0.4}, MaxSpike: 4})
 	}
-	x := (&grower{rng: newRand(2)}).tensor(2, 2, 26, 24, 3)
+	x := (&grower{rng: newRand(2)}).tensor(2, 1, 26, 24, 3)
 	var want *Result
 	for _, c := range []choice{chooseFaster, chooseDense, chooseEvents, chooseBase} {
 		net, err := build(g, cfg, c)
@@ -651,13 +651,13 @@ func TestWaysAreTaken(t *testing.T) {
 			t.Errorf("choice %d: %s", c, d)
 		}
 		for i, use := range got.Kernels[1:] {
-			if use.Frames != 16 || use.EventFrames+use.BaseFrames > use.Frames {
+			if use.Frames != 4 || use.EventFrames+use.BaseFrames > use.Frames {
 				t.Errorf("choice %d, layer %d: %+v", c, i+1, use)
 			}
 			switch {
 			case c == chooseDense && use.Events() != 0,
-				c == chooseEvents && use.EventFrames != 16,
-				c == chooseBase && use.BaseFrames != 16:
+				c == chooseEvents && use.EventFrames != 4,
+				c == chooseBase && use.BaseFrames != 4:
 				t.Errorf("choice %d, layer %d: %+v", c, i+1, use)
 			}
 		}
@@ -667,17 +667,9 @@ func TestWaysAreTaken(t *testing.T) {
 // TestMemory: a batch of spiking images takes less than twice what the two
 // largest neighbouring activations of the ANN take.
 func TestMemory(t *testing.T) {
-	g := wide(newRand(1))
-	if err := g.Infer(); err != nil {
-		t.Fatal(err)
-	}
-	cfg := &Config{Timesteps: 3, Shift: ShiftInitial, MaxPool: MaxPoolExact}
-	for _, n := range Activations(g) {
-		cfg.Layers = append(cfg.Layers, Layer{Node: n.Name, Threshold: []float32{0.4}, MaxSpike: 4})
-	}
 	const batch = 32
-	ann := int64(2 * 26 * 24 * 64 * 4 * batch)
-	x := (&grower{rng: newRand(2)}).tensor(2, batch, 26, 24, 3)
+	g, cfg, x := grown(t, batch, "plain", "identity shortcut", "average pool", "plain")
+	ann := int64(2 * 12 * 12 * 8 * 4 * batch)
 	for _, weights := range []Precision{F32, I8} {
 		cfg.Weights = weights
 		net := mustNew(t, g, cfg)

@@ -24,7 +24,7 @@ and downloads nothing: put them into $ADAFIRE_DATA/NAME or name the folder. The
 digits are part of the program.`,
 		Example: `  adafire data list
   adafire data show --dataset digits --out digits.png`,
-	}, dataListCommand(a), dataCheckCommand(a), dataShowCommand(a), dataStatsCommand(a), dataConvertCommand(a))
+	}, dataListCommand(a), dataCheckCommand(a), dataShowCommand(a), dataStatsCommand(a), dataConvertCommand(a), dataSimulateCommand(a))
 }
 
 // dataFlags are the flags of commands that read one split of a data set.

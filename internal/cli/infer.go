@@ -27,9 +27,10 @@ func inferCommand(a *app) *cobra.Command {
 	var timesteps, top int
 	var whole bool
 	var logits string
+	var events streamFlags
 	cmd := &cobra.Command{
-		Use:   "infer --model FILE IMAGE... | FOLDER | X.npy",
-		Short: "run a network on images or arrays",
+		Use:   "infer --model FILE (IMAGE... | FOLDER | X.npy | --stream RECORDING)",
+		Short: "run a network on images, arrays or event recordings",
 		Long: `Runs an ANN or a spiking network on JPEG and PNG images (of folders too), or on
 the samples [N, H, W, C] or [N, C, H, W] of .npy files, and prints the classes
 with the largest outputs and their softmax.
@@ -38,11 +39,21 @@ Images are scaled so that the shorter side is 256/224 of the input, and the
 centre is cut out; --whole scales the whole image to the input. They are
 normalised with what the network's file says, or --mean and --std. Arrays are
 taken as they are. A spiking network with exit thresholds stops when it is sure;
-the number of timesteps taken is printed.`,
+the number of timesteps taken is printed.
+
+With --stream an event recording of any format, or what comes through a pipe,
+is classified window by window while it is read, in memory that does not depend
+on its length: one line, or with --json - one JSON object, for each window, with
+its times, events, class and latency (from when an event behind the window has
+come to the decision), and a summary at the end or on Ctrl-C. The end of the
+recording completes the last window. Representation and sensor must be those of
+the training. Name the --format of a slow pipe: finding it out takes 64 KiB.`,
 		Example: `  adafire infer --model snn.safetensors cat.png
   adafire infer --model mobilenet_v2.pth --class-names imagenet.txt photos/ --json -
-  adafire infer --model net.onnx x.npy --logits y.npy`,
-		Args: positional(1, 1<<20, "at least one IMAGE, FOLDER or .npy file"),
+  adafire infer --model net.onnx x.npy --logits y.npy
+  adafire infer --model snn.safetensors --stream recording.raw --window 100 --step 20
+  camera | adafire infer --model snn.safetensors --stream - --format evt3 --json -`,
+		Args: events.arguments,
 	}
 	f := cmd.Flags()
 	net.registerModel(f, "the network, a `FILE` of AdaFire, ONNX or PyTorch")
@@ -50,9 +61,17 @@ the number of timesteps taken is printed.`,
 	intVar(f, &top, "top", 5, 1, 1000, "classes to print")
 	f.BoolVar(&whole, "whole", false, "scale the whole image to the input instead of cutting out the centre")
 	f.StringVar(&logits, "logits", "", "write the outputs [N, ...] to `FILE.npy`")
+	events.register(f)
 	cmd.RunE = a.run(func(s *session, args []string) error {
 		if err := s.Require("model"); err != nil {
 			return err
+		}
+		if events.path == "" {
+			if err := events.only(s); err != nil {
+				return err
+			}
+		} else if flag := s.firstChanged("logits", "whole"); flag != "" {
+			return s.Usagef("--%s is for images and arrays, not for --stream", flag)
 		}
 		if logits != "" {
 			if err := s.CheckTarget(logits); err != nil {
@@ -65,6 +84,9 @@ the number of timesteps taken is printed.`,
 		}
 		if len(m.Graph.InputNodes()) != 1 || len(m.Graph.Outputs) != 1 {
 			return fmt.Errorf("%s: the network has %d inputs and %d outputs, want one of each", net.path, len(m.Graph.InputNodes()), len(m.Graph.Outputs))
+		}
+		if events.path != "" {
+			return s.inferStream(&events, &net, m, timesteps, top)
 		}
 		p, err := newPredictor(s, net.path, m, timesteps)
 		if err != nil {

@@ -38,7 +38,7 @@ func TestWrongUsage(t *testing.T) {
 		{"suggested command", []string{"versoin"}, 2, `did you mean "adafire version"?`},
 		{"command in wrong case", []string{"Version"}, 2, `unknown command "Version"`},
 		{"unknown subcommand", []string{"data", "lits"}, 2, `did you mean "adafire data list"?`},
-		{"no subcommand", []string{"data"}, 2, "no subcommand given, want one of check, convert, list, show, stats"},
+		{"no subcommand", []string{"data"}, 2, "no subcommand given, want one of check, convert, list, show, simulate, stats"},
 		{"unknown help topic", []string{"help", "inspekt"}, 2, `did you mean "adafire inspect"?`},
 		{"unknown help subtopic", []string{"help", "data", "chek"}, 2, `did you mean "adafire data check"?`},
 		{"unknown flag", []string{"try", "--max-spyke", "4"}, 2, "unknown flag --max-spyke"},

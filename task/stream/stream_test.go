@@ -177,7 +177,6 @@ type generator struct {
 	perMs   int64
 	stats   events.Stats
 	rng     *rand.Rand
-	peak    func()
 }
 
 func (g *generator) Header() events.Header { return events.Header{Width: 128, Height: 128} }

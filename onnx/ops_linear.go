@@ -13,7 +13,7 @@ import (
 func init() {
 	define(Convertible, 2, 3, 1, "alpha:f beta:f transA:i transB:i broadcast:i@-6", emitGemm, nil, "Gemm")
 	define(Convertible, 2, 2, 1, "", emitMatMul, nil, "MatMul")
-	define(Executes, 3, 7, 4, "is_causal:i kv_num_heads:i q_num_heads:i qk_matmul_output_mode:i scale:f softcap:f softmax_precision:i",
+	define(Executes, 3, 7, 4, "is_causal:i kv_num_heads:i q_num_heads:i qk_matmul_output_mode:i scale:f softcap:f softmax_precision:i left_window_size:i@25 right_window_size:i@25",
 		emitAttention, nil, "Attention")
 }
 
@@ -374,6 +374,7 @@ func emitAttention(im *importer, n *node) error {
 		}
 	}
 	var qkv [3]*view
+	var err error
 	for i := range qkv {
 		v, err := n.view(i)
 		if err != nil {
@@ -384,26 +385,37 @@ func emitAttention(im *importer, n *node) error {
 			return fmt.Errorf("inputs of %d and %d axes, want 3 or 4", qkv[0].rank(), v.rank())
 		}
 	}
-	split := qkv[0].rank() == 3
+	// Everything as [N, L, H, D], which the graph takes as [L, H*D].
+	flat := qkv[0].rank() == 3
 	heads := [2]int64{n.int("q_num_heads", 0), n.int("kv_num_heads", 0)}
 	for i, v := range qkv {
-		h := heads[min(i, 1)]
-		if !split {
+		if !flat {
+			qkv[i] = v.transposed([]int{0, 2, 1, 3})
 			continue
 		}
+		h := heads[min(i, 1)]
 		if h < 1 || int64(v.size(2))%h != 0 {
 			return fmt.Errorf("%d heads of %d features", h, v.size(2))
 		}
-		// [N, L, H*D] -> [N, H, L, D]
-		w, err := im.reshapeTo(v, []dim{v.dim(0), v.dim(1), {a: h}, {a: int64(v.size(2)) / h}})
-		if err != nil {
+		if qkv[i], err = im.reshapeTo(v, []dim{v.dim(0), v.dim(1), {a: h}, {a: int64(v.size(2)) / h}}); err != nil {
 			return err
 		}
-		qkv[i] = w.transposed([]int{0, 2, 1, 3})
 	}
-	q, k, v := qkv[0], qkv[1], qkv[2]
-	if q.dim(1) != k.dim(1) || k.dim(1) != v.dim(1) {
-		return fmt.Errorf("%v query heads and %v key heads: %w", q.dim(1), k.dim(1), fileerr.ErrUnsupported)
+	views := []*view{qkv[0].clone(), qkv[1].clone(), qkv[2].clone()}
+	separate(views)
+	if err := im.unify(views, 0); err != nil {
+		return err
+	}
+	q, k, v := views[0], views[1], views[2]
+	if k.dim(2) != v.dim(2) || k.size(2) == 0 || q.size(2)%k.size(2) != 0 || q.dim(3) != k.dim(3) || k.dim(1) != v.dim(1) {
+		return fmt.Errorf("query %v, key %v and value %v do not fit", q.dims(), k.dims(), v.dims())
+	}
+	for _, x := range views {
+		for _, list := range x.axes[1:] {
+			if hasBatch(list) {
+				return errBatch
+			}
+		}
 	}
 	scale := n.float("scale", 0)
 	if scale == 0 {
@@ -416,93 +428,89 @@ func emitAttention(im *importer, n *node) error {
 	if n.int("qk_matmul_output_mode", 0) != 0 {
 		return fmt.Errorf("qk_matmul_output_mode: %w", fileerr.ErrUnsupported)
 	}
-	views := []*view{q.clone(), k.clone(), v.clone()}
-	separate(views)
-	for axis := range 2 {
-		if err := im.unify(views, axis); err != nil {
-			return err
-		}
+	if n.int("left_window_size", -1) != -1 || n.int("right_window_size", -1) != -1 {
+		return fmt.Errorf("a window is given: %w", fileerr.ErrUnsupported)
 	}
-	q, k, v = views[0], views[1], views[2]
 	var lead [][]*atom
-	for _, list := range q.axes[:2] {
-		if list = withoutBatch(list); len(list) > 0 {
-			lead = append(lead, list)
-		}
+	if list := withoutBatch(q.axes[0]); len(list) > 0 {
+		lead = append(lead, list)
 	}
-	perHead := func(x *view) *view {
-		axes := slices.Clone(lead)
-		return im.want(x, append(axes, x.axes[2], x.axes[3]))
+	sideBySide := func(x *view) *graph.Node {
+		return im.want(x, append(slices.Clone(lead), x.axes[1], slices.Concat(x.axes[2], x.axes[3]))).node
 	}
-	inputs := []*graph.Node{perHead(q).node, perHead(k).node, perHead(v).node}
+	inputs := []*graph.Node{sideBySide(q), sideBySide(k), sideBySide(v)}
 	if !n.input(3).missing() {
-		mask, err := im.attentionMask(n, lead, q, k)
+		mask, err := im.attentionMask(n, len(lead) > 0, q.size(1), k.size(1), causal)
 		if err != nil {
 			return err
 		}
 		inputs = append(inputs, mask)
 	}
-	op := &graph.Attention{Heads: 1, KVHeads: 1, Scale: scale, Causal: causal, Softcap: n.float("softcap", 0)}
+	op := &graph.Attention{Heads: q.size(2), KVHeads: k.size(2), Scale: scale, Causal: causal, Softcap: n.float("softcap", 0)}
 	node := im.add(op, nil, inputs...)
-	l, d := newAtoms(q.size(2)), newAtoms(v.size(3))
-	out := q.with(node, [][]*atom{q.axes[0], q.axes[1], l, d}, append(slices.Clone(lead), l, d))
-	if split {
+	l, h, d := newAtoms(q.size(1)), newAtoms(q.size(2)), newAtoms(v.size(3))
+	out := q.with(node, [][]*atom{q.axes[0], l, h, d}, append(slices.Clone(lead), l, slices.Concat(h, d)))
+	if flat {
+		out.axes = [][]*atom{q.axes[0], l, slices.Concat(h, d)}
+	} else {
 		out = out.transposed([]int{0, 2, 1, 3})
-		if out, err = im.reshapeTo(out, []dim{q.dim(0), q.dim(2), {a: int64(q.size(1) * v.size(3))}}); err != nil {
-			return err
-		}
 	}
 	n.setView(0, out)
 	return nil
 }
 
-// attentionMask returns a constant mask as the graph's Attention wants it: with
-// an axis for its one head before the last two.
-func (im *importer) attentionMask(n *node, lead [][]*atom, q, k *view) (*graph.Node, error) {
+// attentionMask returns a constant mask of shape [lead, heads, queries, keys] as
+// far as it has these axes, to be added to the scores.
+func (im *importer) attentionMask(n *node, lead bool, queries, keys int, causal bool) (*graph.Node, error) {
 	c, err := n.constant(3, "attn_mask")
 	if err != nil {
 		return nil, err
 	}
-	if c.dtype == boolType { // false: not seen
-		f := make([]float32, len(c.i))
-		for i, v := range c.i {
-			if v == 0 {
-				f[i] = -math.MaxFloat32
-			}
-		}
-		c = &constant{shape: c.shape, dtype: float32Type, f: f}
+	if c.batch != nil {
+		return nil, errBatch
 	}
-	if !c.dtype.float() || len(c.shape) > 4 {
+	if c.dtype != boolType && !c.dtype.float() || len(c.shape) > 4 || c.numel() == 0 {
 		return nil, fmt.Errorf("attn_mask of type %s and shape %v", c.dtype, c.shape)
 	}
-	shape := slices.Concat(slices.Repeat([]int{1}, 4-len(c.shape)), c.shape)
-	f := slices.Clone(c.f)
-	for i, v := range f {
-		if math.IsInf(float64(v), -1) {
+	f := make([]float32, c.numel())
+	for i := range f {
+		switch {
+		case c.dtype == boolType && c.i[i] == 0:
 			f[i] = -math.MaxFloat32
+		case c.dtype.float() && math.IsInf(float64(c.f[i]), -1):
+			f[i] = -math.MaxFloat32
+		case c.dtype.float():
+			f[i] = c.f[i]
 		}
 	}
-	c = &constant{shape: shape, dtype: float32Type, f: f}
+	c = &constant{shape: slices.Concat(slices.Repeat([]int{1}, 4-len(c.shape)), c.shape), dtype: float32Type, f: f}
+	rows, columns := c.shape[2], c.shape[3]
+	if rows != 1 && rows != queries || columns != 1 && columns != keys {
+		return nil, fmt.Errorf("attn_mask of shape %v for scores [%d %d]", c.shape, queries, keys)
+	}
+	// A query that sees no key has no defined result.
+	for r := range len(f) / columns {
+		from, q := f[r*columns:(r+1)*columns], r%rows
+		if causal && rows > 1 {
+			from = from[:min(q+1, columns)]
+		} else if causal { // the first query sees the first key only
+			from = from[:1]
+		}
+		if !slices.ContainsFunc(from, func(v float32) bool { return v > -math.MaxFloat32 }) {
+			return nil, fmt.Errorf("attn_mask hides all keys from query %d: %w", q, fileerr.ErrUnsupported)
+		}
+	}
 	if im.batch != nil {
 		if c, err = dropBatch(c, 0, im.batch.size); err != nil {
 			return nil, err
 		}
 	}
-	// [B, H, L, S] -> the lead axes that exist, a head axis of 1, L, S.
-	var out graph.Shape
-	if len(withoutBatch(q.axes[0])) > 0 {
-		out = append(out, c.shape[0])
+	shape := slices.Clone(c.shape)
+	if !lead {
+		if shape[0] != 1 {
+			return nil, errBatch
+		}
+		shape = shape[1:]
 	}
-	if len(q.axes[1]) > 0 {
-		out = append(out, c.shape[1])
-	}
-	out = append(out, 1, c.shape[2], c.shape[3])
-	t, err := c.tensor()
-	if err != nil {
-		return nil, err
-	}
-	if out.Numel() != len(t.Data) {
-		return nil, fmt.Errorf("attn_mask of shape %v", c.shape)
-	}
-	return im.add(&graph.Constant{}, graph.Params{"value": &tensor.Tensor{Shape: out, Data: t.Data}}), nil
+	return im.add(&graph.Constant{}, graph.Params{"value": &tensor.Tensor{Shape: shape, Data: c.f}}), nil
 }

@@ -32,7 +32,7 @@ type rewriter struct {
 func rewrite(g *graph.Graph) {
 	r := &rewriter{g: g, users: g.Consumers()}
 	rules := []func(*graph.Node) bool{r.skipIdentity, r.duplicate, r.clip, r.affine, r.affineBehind, r.affineBefore, r.padding, r.gated, r.gelu, r.layerNorm,
-		r.attention, r.spaceToDepth, r.shuffle, r.channelChoice}
+		r.attention, r.heads, r.selection, r.spaceToDepth, r.shuffle, r.channelChoice}
 	// A rewrite makes room for others at the nodes around it: a few passes.
 	for range 8 {
 		changed := false
@@ -612,6 +612,81 @@ func (r *rewriter) attention(n *graph.Node) bool {
 	}
 	r.set(n, a, nil, q, k, v)
 	return true
+}
+
+// heads takes the heads of an attention from an axis of their own back into the
+// channels: [L, H*D] reshaped to [L, H, D] and transposed to [H, L, D], and the
+// result back again, is what Attention does itself.
+func (r *rewriter) heads(n *graph.Node) bool {
+	if _, ok := n.Op.(*graph.Reshape); !ok || len(n.Shape) != 2 {
+		return false
+	}
+	back := n.Inputs[0]
+	att, ok := swapped(back)
+	if !ok || !r.only(back) || !r.only(att) {
+		return false
+	}
+	op, ok := att.Op.(*graph.Attention)
+	if !ok || op.Heads != 1 || len(att.Inputs) != 3 || len(att.Shape) != 3 {
+		return false
+	}
+	h := att.Shape[0]
+	var inputs []*graph.Node
+	for _, in := range att.Inputs {
+		split, ok := swapped(in)
+		if !ok {
+			return false
+		}
+		if _, ok := split.Op.(*graph.Reshape); !ok {
+			return false
+		}
+		x := split.Inputs[0]
+		if len(x.Shape) != 2 || x.Shape[0] != split.Shape[0] || split.Shape[1] != h {
+			return false
+		}
+		inputs = append(inputs, x)
+	}
+	merged := *op
+	merged.Heads, merged.KVHeads = h, h
+	shapes := []graph.Shape{inputs[0].Shape, inputs[1].Shape, inputs[2].Shape}
+	if shape, err := merged.InferShape(shapes, nil); err != nil || !slices.Equal(shape, n.Shape) {
+		return false
+	}
+	r.set(n, &merged, nil, inputs...)
+	n.Name, att.Name = att.Name, n.Name
+	return true
+}
+
+// selection makes a slice of the channels of a choice of one of the parts into
+// which they were reshaped, such as query, key and value of one layer.
+func (r *rewriter) selection(n *graph.Node) bool {
+	op, ok := n.Op.(*graph.Gather)
+	if !ok || len(op.IndexShape) != 0 || len(op.Indices) != 1 {
+		return false
+	}
+	split := n.Inputs[0]
+	if _, ok := split.Op.(*graph.Reshape); !ok {
+		return false
+	}
+	x := split.Inputs[0]
+	last := len(x.Shape) - 1
+	if last < 1 || len(split.Shape) != last+2 || op.Axis != last || !slices.Equal(split.Shape[:last], x.Shape[:last]) {
+		return false
+	}
+	size := split.Shape[last+1]
+	s := &graph.Slice{Start: make(graph.Ints, last+1), Size: graph.Ints(slices.Clone(x.Shape)), Step: slices.Repeat(graph.Ints{1}, last+1)}
+	s.Start[last], s.Size[last] = op.Indices[0]*size, size
+	r.set(n, s, nil, x)
+	return true
+}
+
+// swapped returns the input of a transposition of the first two of three axes.
+func swapped(n *graph.Node) (*graph.Node, bool) {
+	op, ok := n.Op.(*graph.Transpose)
+	if !ok || !slices.Equal(op.Perm, graph.Ints{1, 0, 2}) {
+		return nil, false
+	}
+	return n.Inputs[0], true
 }
 
 // spaceToDepth finds the strided slices of an image that a Concat joins.

@@ -9,7 +9,7 @@ import (
 	"github.com/adafire/adafire/internal/fileerr"
 )
 
-// make1 returns a constant without values, after checking the limits for values
+// newConstant returns a constant without values, after checking the limits for values
 // computed while reading.
 func (im *importer) newConstant(d dtype, shape []int) (*constant, error) {
 	n := int64(1)

@@ -291,8 +291,8 @@ func (im *importer) arrange(views []*view, out *view) ([]*graph.Node, error) {
 		}
 		axes = append(axes, run)
 	}
-	if len(axes) > 7 {
-		return nil, fmt.Errorf("broadcasting needs %d axes, at most 7 are possible", len(axes))
+	if len(axes) > maxRank {
+		return nil, fmt.Errorf("broadcasting needs %d axes, at most %d are possible", len(axes), maxRank)
 	}
 	nodes := make([]*graph.Node, len(views))
 	for i, v := range views {

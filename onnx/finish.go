@@ -192,7 +192,7 @@ func (im *importer) outputView(v *view) (out *view, err error) {
 		}
 		final = append(final, axes...)
 	}
-	if len(final) > 7 {
+	if len(final) > maxRank {
 		final = axes
 	}
 	return im.want(v, final), nil

@@ -447,8 +447,8 @@ func (im *importer) add(op graph.Op, params graph.Params, inputs ...*graph.Node)
 	shape, err := op.InferShape(shapes, params)
 	if err == nil {
 		var n int
-		if n, err = tensor.Numel(shape); err == nil && (n < 1 || n > 1<<31 || len(shape) > 7) {
-			err = fmt.Errorf("shape %v: want 1 to 7 axes and 1 to 2^31 values", []int(shape))
+		if n, err = tensor.Numel(shape); err == nil && (n < 1 || n > 1<<31 || len(shape) > maxRank) {
+			err = fmt.Errorf("shape %v: want 1 to %d axes and 1 to 2^31 values", []int(shape), maxRank)
 		}
 	}
 	if err != nil {

@@ -173,8 +173,8 @@ func (im *importer) input(in plannedInput) error {
 	if len(shape) == 0 {
 		shape, graphAxes = graph.Shape{1}, [][]*atom{nil}
 	}
-	if len(shape) > 7 {
-		return formatErrorf(im.file.Path, -1, "input %q: %d axes, want at most 7", in.name, len(shape))
+	if len(shape) > maxRank {
+		return formatErrorf(im.file.Path, -1, "input %q: %d axes, want at most %d", in.name, len(shape), maxRank)
 	}
 	if n, err := tensor.Numel(shape); err != nil || n > 1<<31 {
 		return formatErrorf(im.file.Path, -1, "input %q: shape %v is too large", in.name, in.shape)

@@ -125,7 +125,7 @@ func (im *importer) constView(c *constant) (*view, error) {
 	if len(v.graph) == 0 {
 		v.graph = [][]*atom{nil}
 	}
-	if len(t.Shape) > 7 {
+	if len(t.Shape) > maxRank {
 		t.Shape = []int{len(t.Data)}
 		v.graph = [][]*atom{slices.Concat(v.axes...)}
 	}

@@ -118,10 +118,8 @@ func (im *importer) emitCastTo(n *node, to dtype) error {
 				return err
 			}
 			out.node = im.add(&graph.Affine{}, graph.Params{"weight": scalar(-1), "bias": scalar(1)}, zero.node)
-		} else { // toward zero
-			sign := im.add(&graph.Unary{Func: graph.Sign}, nil, v.node)
-			size := im.add(&graph.Unary{Func: graph.Floor}, nil, im.add(&graph.Unary{Func: graph.Abs}, nil, v.node))
-			out.node = im.add(&graph.Binary{Func: graph.Mul}, nil, sign, size)
+		} else {
+			out.node = im.add(&graph.Unary{Func: graph.Trunc}, nil, v.node)
 		}
 	}
 	if to.float() {
@@ -241,7 +239,7 @@ func (im *importer) reshapeTo(v *view, dims []dim) (*view, error) {
 	if len(gs) == 0 {
 		gs, out.graph = graph.Shape{1}, [][]*atom{nil}
 	}
-	if len(gs) > 7 {
+	if len(gs) > maxRank {
 		return nil, fmt.Errorf("shape %v has too many axes", dims)
 	}
 	out.node = im.reshape(w.node, gs)

@@ -15,7 +15,7 @@ const (
 	maxNesting  = 64       // messages within messages
 	maxName     = 64 << 10 // bytes of a name
 	maxNodes    = 1 << 20
-	maxRank     = 8
+	maxRank     = 8       // also of the graph
 	maxProtobuf = 2 << 30 // bytes; protobuf's own limit
 )
 

@@ -108,7 +108,7 @@ func (n *Network) costs() []wireCost {
 		return &cost[i]
 	}
 	for i, w := range n.plan.wires {
-		if w.spikes && (graph.IsActivation(w.node) || isTimedMaxPool(w)) {
+		if w.spikes && (graph.IsActivation(w.node) || isTimedMaxPool(w) || w.recounts()) {
 			of(w.node)
 			c := &cost[i]
 			for _, v := range [][]int64{c.sops, c.pool, c.residual} {
@@ -166,7 +166,7 @@ func (n *Network) addCost(c *wireCost, node, r *graph.Node, of func(*graph.Node)
 		for i := range c.sops {
 			direct(i, int64(cout))
 		}
-	case *graph.BatchNorm:
+	case *graph.BatchNorm, *graph.Affine:
 		for i := range c.sops {
 			direct(i, 1)
 		}
@@ -185,6 +185,14 @@ func (n *Network) addCost(c *wireCost, node, r *graph.Node, of func(*graph.Node)
 		for i := range c.pool {
 			c.pool[i]++
 			pass(i, 0)
+		}
+	default:
+		if m := n.plan.wires[n.plan.index[r]].index; m != nil && m.passes != nil {
+			for i, to := range m.passes {
+				for _, j := range to {
+					pass(i, int(j))
+				}
+			}
 		}
 	case *graph.Add:
 		for i := range c.residual {

@@ -108,7 +108,10 @@ func (n *Network) carriesSpikes(w *wire) bool {
 		return false
 	}
 	switch w.node.Op.(type) {
-	case *graph.ConvTranspose2D, *graph.BatchNorm, *graph.Softmax, *graph.LogSoftmax:
+	case *graph.ConvTranspose2D, *graph.BatchNorm, *graph.Affine:
+		return false
+	}
+	if w.rule > copies || (w.index != nil && w.index.passes == nil) || isReal(w.node) {
 		return false
 	}
 	for _, in := range w.node.Inputs {

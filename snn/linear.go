@@ -166,7 +166,7 @@ func isConv(n *graph.Node) bool {
 // freeScale says whether the node can deliver its output in any scale.
 func freeScale(n *graph.Node) bool {
 	switch n.Op.(type) {
-	case *graph.Conv2D, *graph.Linear, *graph.ConvTranspose2D, *graph.Add, *graph.BatchNorm:
+	case *graph.Conv2D, *graph.Linear, *graph.ConvTranspose2D, *graph.Add, *graph.BatchNorm, *graph.Affine:
 		return true
 	}
 	return false
@@ -200,6 +200,9 @@ func passedScale(n *graph.Node, in [][]float32) []float32 {
 	case *graph.Softmax, *graph.LogSoftmax:
 		return nil
 	}
+	if scale, ok := otherScale(n, in); ok {
+		return scale
+	}
 	return in[0]
 }
 
@@ -218,7 +221,10 @@ func expandScale(s []float32, channels int) []float32 {
 // newFunction builds the evaluation of a node for inputs and an output of the
 // given scales (nil: 1). The output scale must be free or the passed one.
 func newFunction(n *graph.Node, in [][]float32, out []float32, u use) (function, error) {
-	h, w, c := n.Inputs[0].Shape.HWC()
+	var h, w, c int
+	if len(n.Inputs) > 0 {
+		h, w, c = n.Inputs[0].Shape.HWC()
+	}
 	switch op := n.Op.(type) {
 	case *graph.Conv2D, *graph.Linear:
 		l := newConv(n, in[0], out, u)
@@ -299,7 +305,7 @@ func newFunction(n *graph.Node, in [][]float32, out []float32, u use) (function,
 			soft(y, y, c)
 		}, nil
 	}
-	return nil, fmt.Errorf("node %q: a %s cannot run in a spiking network", n.Name, n.Kind())
+	return otherFunction(n, in, out)
 }
 
 // newConvTranspose runs a transposed convolution as the backward pass of the

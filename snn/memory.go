@@ -5,14 +5,14 @@ package snn
 func (r *run) memory() int64 {
 	sc := &r.scratch
 	n := 0
-	for _, lists := range [][][]float32{r.floats, r.means, r.freeFloats, sc.inputs, r.slots.analog, r.slots.membrane, r.slots.sums} {
+	for _, lists := range [][][]float32{r.floats, r.means, r.freeFloats, sc.inputs, r.slots.analog, r.slots.membrane, r.slots.sums, r.slots.running} {
 		n += 4 * capacity(lists)
 	}
 	for _, lists := range [][][]uint8{r.bytes, r.freeBytes, sc.bases, sc.diffs} {
 		n += capacity(lists)
 	}
 	n += 4 * (capacity(r.slots.cum) + capacity(r.slots.top))
-	n += 4 * (cap(sc.expanded) + cap(sc.current) + cap(sc.addend) + cap(sc.membrane) + cap(sc.sums) + cap(sc.cum) + cap(sc.top) + cap(sc.live) + cap(sc.logits))
+	n += 4 * (cap(sc.expanded) + cap(sc.current) + cap(sc.addend) + cap(sc.membrane) + cap(sc.sums) + cap(sc.cum) + cap(sc.top) + cap(sc.live) + cap(sc.logits) + cap(sc.running))
 	n += 8 * cap(sc.masks)
 	for i := range sc.rows {
 		n += 4 * (cap(sc.rows[i].current) + cap(sc.rows[i].addend))

@@ -31,6 +31,8 @@ type wire struct {
 	emitters []emitter
 	readout  bool // evaluated once, on the mean over time
 	mean     bool // a readout node reads the mean of this wire
+	rule     rule
+	index    *indexMap // of operations that move values
 }
 
 // An emitter is a layer of neurons with a number of consecutive channels.
@@ -97,10 +99,8 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 	for i, n := range g.Nodes {
 		w := p.wires[i]
 		if graph.IsActivation(n) {
-			switch n.Op.(type) {
-			case *graph.ReLU, *graph.ReLU6:
-			default:
-				return fmt.Errorf("node %q: a %s cannot be replaced by spiking neurons yet", n.Name, n.Kind())
+			if err := isNeuron(n); err != nil {
+				return err
 			}
 			w.kind, w.spikes, w.emitters = counts, true, []emitter{{layer, n.Shape.Channels()}}
 			w.most = cfg.Layers[layer].MaxSpike
@@ -115,6 +115,9 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 				w.kind = current
 			}
 		}
+		if w.rule = ruleOf(n, p.varies); w.rule == copies && w.index == nil {
+			w.index = newIndexMap(n)
+		}
 		if w.kind == analog {
 			continue
 		}
@@ -127,10 +130,7 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 		passes := false
 		switch n.Op.(type) {
 		case *graph.MaxPool2D, *graph.GlobalMaxPool:
-			if !all {
-				return fmt.Errorf("node %q: a %s of values that vary in time and are no spike counts cannot be converted exactly; it must follow a neuron", n.Name, n.Kind())
-			}
-			passes, w.spikes = true, true
+			passes, w.spikes = all, all
 		case *graph.Flatten, *graph.Concat, *graph.Identity, *graph.Dropout:
 			passes, w.spikes = true, all
 		case *graph.Upsample:
@@ -142,12 +142,24 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 				passes, w.most = true, window*w.most
 			}
 		}
+		if w.rule == copies {
+			passes = p.classifyIndex(n, w, all)
+		}
 		if passes && bytes {
 			w.kind = counts
 		}
-		if _, flat := n.Op.(*graph.Flatten); w.spikes && !flat { // nothing asks behind a flatten
-			for _, in := range n.Inputs {
-				w.emitters = append(w.emitters, p.wires[p.index[in]].emitters...)
+		switch n.Op.(type) {
+		case *graph.Flatten:
+			if from := p.wires[p.index[n.Inputs[0]]]; w.spikes {
+				for range n.Inputs[0].Shape.Positions() {
+					w.emitters = joinEmitters(w.emitters, from.emitters)
+				}
+			}
+		default:
+			if w.spikes && w.rule != copies {
+				for _, in := range n.Inputs {
+					w.emitters = append(w.emitters, p.wires[p.index[in]].emitters...)
+				}
 			}
 		}
 	}
@@ -158,7 +170,7 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 	for i := len(p.wires) - 1; i >= 0; i-- {
 		w := p.wires[i]
 		readers := uses[w.node]
-		if w.kind == analog || graph.IsActivation(w.node) || isTimedMaxPool(w) || (len(readers) == 0 && i != p.output) {
+		if w.kind == analog || graph.IsActivation(w.node) || p.everyStep(w, cfg) || (len(readers) == 0 && i != p.output) {
 			continue
 		}
 		w.readout = true
@@ -169,7 +181,7 @@ func (p *plan) classify(g *graph.Graph, cfg *Config, uses map[*graph.Node][]*gra
 	for i, n := range g.Nodes {
 		w := p.wires[i]
 		if !w.readout {
-			if isNonlinear(n) && w.kind != analog {
+			if w.rule == behindOnly && w.kind != analog && !graph.IsActivation(n) {
 				return fmt.Errorf("node %q: a %s inside the network cannot be represented by spikes; only after the last neurons", n.Name, n.Kind())
 			}
 			continue
@@ -209,12 +221,11 @@ func isTimedMaxPool(w *wire) bool {
 	return false
 }
 
-func isNonlinear(n *graph.Node) bool {
-	switch n.Op.(type) {
-	case *graph.Softmax, *graph.LogSoftmax:
-		return true
-	}
-	return false
+// everyStep says whether a node that is no neuron must run in every timestep even
+// behind the last neurons: max pools of spike counts, which are counted, and those
+// whose mean is not the maximum of the means.
+func (p *plan) everyStep(w *wire, cfg *Config) bool {
+	return isTimedMaxPool(w) && (w.spikes || cfg.MaxPool == MaxPoolPerStep) || w.recounts()
 }
 
 // chooseScales walks backwards for what the readers want (neurons want their
@@ -259,6 +270,8 @@ func (p *plan) chooseScales(g *graph.Graph, cfg *Config, uses map[*graph.Node][]
 			for ch := range w.scale {
 				w.scale[ch] /= float32(sumWindow(n))
 			}
+		case w.index != nil:
+			w.scale = w.index.scale(p.scales(n))
 		default:
 			w.scale = passedScale(n, p.scales(n))
 		}
@@ -304,6 +317,9 @@ func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 	if w.kind == counts && !w.readout {
 		return p.newCountStep(n, cfg)
 	}
+	if w.spikes && w.rule == copies && !w.readout { // counts in floats
+		return &wideIndexStep{in: p.inputs(n), out: i, index: w.index}, nil
+	}
 	if w.spikes && isTimedMaxPool(w) {
 		return newMaxStep(p.index[n.Inputs[0]], i, n), nil
 	}
@@ -312,20 +328,28 @@ func (p *plan) newStep(n *graph.Node, cfg *Config, uses map[*graph.Node][]*graph
 			return &intStep{out: i, layer: l}, nil
 		}
 	}
-	if in := p.index[n.Inputs[0]]; isConv(n) && !w.readout && p.wires[in].kind == counts {
+	if isConv(n) && !w.readout && p.wires[p.index[n.Inputs[0]]].kind == counts {
+		in := p.index[n.Inputs[0]]
 		if c := newConv(n, p.wires[in].scale, w.scale, forCounts); c.events != nil {
 			return &eventStep{in: in, out: i, conv: c}, nil
 		}
 	}
-	fn, err := newFunction(n, p.scales(n), w.scale, p.weights.valueUse())
-	if err != nil {
-		return nil, err
+	var fn function
+	if w.index != nil {
+		fn = w.index.function(p.scales(n))
+	} else {
+		var err error
+		if fn, err = newFunction(n, p.scales(n), w.scale, p.weights.valueUse()); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case w.readout:
 		return &readoutStep{in: p.inputs(n), out: i, fn: fn}, nil
 	case w.kind == analog:
 		return &analogStep{in: p.inputs(n), out: i, fn: fn}, nil
+	case w.rule == byProduct, w.rule == byMaximum && cfg.MaxPool != MaxPoolPerStep:
+		return p.newCumulativeStep(n, fn), nil
 	}
 	return &currentStep{in: p.inputs(n), out: i, fn: fn}, nil
 }
@@ -430,6 +454,10 @@ func reads(s step) []int {
 		return s.in
 	case *maxStep:
 		return []int{s.in}
+	case *wideIndexStep:
+		return s.in
+	case *cumulativeStep:
+		return s.in
 	case *fireStep:
 		in := []int{s.in}
 		if s.ints != nil {

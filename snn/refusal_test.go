@@ -69,19 +69,18 @@ func TestGraphRefusals(t *testing.T) {
 		name, fail string
 		spoil      func(b *grower, x *graph.Node) *graph.Node // returns the output
 	}{
-		{"leaky relu", "cannot be replaced by spiking neurons", func(b *grower, x *graph.Node) *graph.Node { return b.add(&graph.LeakyReLU{Alpha: 0.1}, nil, x) }},
-		{"max pool of a sum of currents", "must follow a neuron", func(b *grower, x *graph.Node) *graph.Node {
-			return b.add(&graph.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, nil, b.conv(x, 1, 3, 1, 1, true))
-		}},
-		{"global max pool of averages", "must follow a neuron", func(b *grower, x *graph.Node) *graph.Node {
-			return b.add(&graph.GlobalMaxPool{}, nil, b.add(&graph.AvgPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, nil, x))
-		}},
-		{"max pool of bilinear", "must follow a neuron", func(b *grower, x *graph.Node) *graph.Node {
-			u := b.add(&graph.Upsample{Size: [2]int{8, 8}, Mode: "bilinear"}, nil, x)
-			return b.add(&graph.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, nil, u)
-		}},
+		{"leaky relu", "has no neurons of its own", func(b *grower, x *graph.Node) *graph.Node { return b.add(&graph.LeakyReLU{Alpha: 0.1}, nil, x) }},
 		{"softmax inside", "only after the last neurons", func(b *grower, x *graph.Node) *graph.Node {
 			return b.add(&graph.ReLU{}, nil, b.add(&graph.Softmax{}, nil, x))
+		}},
+		{"sigmoid inside", "only after the last neurons", func(b *grower, x *graph.Node) *graph.Node {
+			return b.add(&graph.ReLU{}, nil, b.add(&graph.Unary{Func: graph.Sigmoid}, nil, x))
+		}},
+		{"gelu inside", "only after the last neurons", func(b *grower, x *graph.Node) *graph.Node {
+			return b.add(&graph.ReLU{}, nil, b.add(&graph.GELU{}, nil, x))
+		}},
+		{"quotient inside", "only after the last neurons", func(b *grower, x *graph.Node) *graph.Node {
+			return b.add(&graph.ReLU{}, nil, b.add(&graph.Binary{Func: graph.Div}, nil, x, x))
 		}},
 		{"log softmax inside", "only after the last neurons", func(b *grower, x *graph.Node) *graph.Node {
 			return b.add(&graph.ReLU{}, nil, b.add(&graph.LogSoftmax{}, nil, x))

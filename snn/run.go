@@ -60,6 +60,7 @@ type scratch struct {
 	stay         []int // slots that stay
 	sums         []uint32
 	cum, top     []int32
+	running      []float32 // state of a cumulativeStep
 }
 
 type rowScratch struct{ current, addend []float32 }
@@ -253,7 +254,7 @@ func (s *countStep) run(r *run) {
 	p := r.net.plan
 	out := r.newBytes(s.out, r.samples*r.span*p.wires[s.out].size)
 	s.fn(r, in, out)
-	if isTimedMaxPool(p.wires[s.out]) {
+	if w := p.wires[s.out]; isTimedMaxPool(w) || w.recounts() {
 		r.countOperations(s.out)
 	}
 }
@@ -284,7 +285,11 @@ func (p *plan) newCountStep(n *graph.Node, cfg *Config) (step, error) {
 			kernel.SumPoolBytes(shape, in[0], out)
 		}
 	default:
-		return nil, fmt.Errorf("node %q: a %s cannot run on spike counts", n.Name, n.Kind())
+		m := p.wires[s.out].index
+		if m == nil {
+			return nil, fmt.Errorf("node %q: a %s cannot run on spike counts", n.Name, n.Kind())
+		}
+		s.fn = func(_ *run, in [][]uint8, out []uint8) { move(m, out, in) }
 	}
 	return s, nil
 }

@@ -51,6 +51,7 @@ type state struct {
 	membrane [][]float32 // per layer: the state of its neurons
 	cum, top [][]int32   // per wire of a max pool: cumulative inputs and their maxima
 	sums     [][]float32 // per wire whose mean is read: sum over the timesteps
+	running  [][]float32 // per wire of a cumulativeStep: its state
 }
 
 // stepSlots bounds the samples that go through a timestep together. A sample
@@ -157,6 +158,7 @@ func (s *state) prepare(n *Network, slots int) {
 		s.cum, s.top = make([][]int32, len(p.wires)), make([][]int32, len(p.wires))
 	}
 	s.sample, s.done = s.sample[:0], s.done[:0]
+	s.prepareRunning(p, slots)
 	for l, f := range p.fires {
 		grow(&s.membrane[l], slots*f.stateSize())
 	}
@@ -208,6 +210,7 @@ func (r *run) enter(first, k int, x []float32) {
 	for i := range p.wires {
 		r.free(i)
 	}
+	s.clearRunning(p, at, at+k)
 	for j := range k {
 		s.sample, s.done = append(s.sample, first+j), append(s.done, 0)
 	}
@@ -290,6 +293,7 @@ func (s *state) compact(stay []int, n *Network) {
 		s.sample[to], s.done[to] = s.sample[from], s.done[from]
 	}
 	s.sample, s.done = s.sample[:len(stay)], s.done[:len(stay)]
+	s.moveRunning(p, stay)
 	for l, f := range p.fires {
 		moveRows(s.membrane[l], f.stateSize(), stay)
 	}

@@ -128,7 +128,7 @@ func (n *Network) replace(layer int, settings Layer) (*Network, []bool, error) {
 	cfg := given.running()
 	p := &plan{index: base.index, input: base.input, output: base.output, steps: make([]step, len(base.steps)), weights: base.weights, signed: base.signed, choice: base.choice}
 	for _, w := range base.wires {
-		p.wires = append(p.wires, &wire{node: w.node, size: w.size})
+		p.wires = append(p.wires, &wire{node: w.node, size: w.size, index: w.index})
 	}
 	uses := n.g.Consumers()
 	if err := p.classify(n.g, cfg, uses); err != nil {

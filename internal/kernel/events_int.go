@@ -39,7 +39,8 @@ type IntEventFilter struct {
 	w16 []int16
 
 	// limit is how many events the 16-bit sums of the byte kernel may take
-	// before they are added to those of 32 bits.
+	// before they are added to those of 32 bits; weights of 16 bits have no such
+	// sums and no limit.
 	limit int
 }
 
@@ -74,7 +75,7 @@ func NewIntEventFilter[W IntWeight](s ConvShape, w []W, minCount, maxCount int) 
 		f.blocks = (s.Cin + f.cin - 1) / f.cin
 	}
 	f.limit = 1 << 30
-	if per := largest * max(maxCount, -minCount); per > 0 {
+	if per := largest * max(maxCount, -minCount); per > 0 && bits == 8 {
 		f.limit = max(2, 32767/per) &^ 1
 	}
 	if bits == 8 {

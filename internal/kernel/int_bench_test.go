@@ -110,38 +110,55 @@ func BenchmarkFireInt(b *testing.B) {
 	}
 }
 
-// BenchmarkConvIntEvents reports the time of events against the dense kernel,
-// by the share of non-zero counts, and where they cross.
+// BenchmarkConvIntEvents reports the time of events against the dense kernel
+// and against events of float32 weights, by the share of non-zero counts, and
+// where events and dense kernel cross.
 func BenchmarkConvIntEvents(b *testing.B) {
 	for _, bc := range intBenchShapes()[:4] {
 		s := bc.s
 		s.N = 4
 		r := rand.New(rand.NewPCG(1, 2))
-		w, y := make([]int8, s.WeightLen()), make([]int32, s.OutLen())
-		for i := range w {
-			w[i] = int8(max(-127, min(127, r.NormFloat64()*30)))
+		w8, w16 := make([]int8, s.WeightLen()), make([]int16, s.WeightLen())
+		for i := range w8 {
+			w8[i], w16[i] = int8(max(-127, min(127, r.NormFloat64()*30))), int16(r.NormFloat64()*4000)
 		}
-		dense, err := NewIntFilter(s, w, 0, 4)
-		if err != nil {
-			b.Fatal(err)
-		}
-		f := NewIntEventFilter(s, w, 0, 4)
-		var sc IntScratch
-		for _, density := range []float64{0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5} {
-			b.Run(fmt.Sprintf("%s/%g", bc.name, density), func(b *testing.B) {
-				x := spikes(r, s.InLen(), density, 4)
-				for b.Loop() {
-					ConvIntEventRows(s, x, f, 0, s.OutH(), y, false, &sc)
-				}
-				events := fastest(b, func() { ConvIntEventRows(s, x, f, 0, s.OutH(), y, false, &sc) })
-				all := fastest(b, func() { ConvIntRows(s, x, dense, 0, s.OutH(), y, false, &sc) })
-				b.ReportMetric(events/all, "of-dense")
-			})
-		}
-		b.Run(bc.name+"/crossover", func(b *testing.B) {
+		floats := NewEventFilter(s, noise(r, s.WeightLen()))
+		benchIntEvents(b, bc.name+"/i8", s, w8, floats)
+		benchIntEvents(b, bc.name+"/i16", s, w16, floats)
+	}
+}
+
+func benchIntEvents[W IntWeight](b *testing.B, name string, s ConvShape, w []W, floats *EventFilter) {
+	r := rand.New(rand.NewPCG(3, 4))
+	y, yf, masks := make([]int32, s.OutLen()), make([]float32, s.OutLen()), make([]uint64, s.InLen()/64)
+	dense, err := NewIntFilter(s, w, 0, 4)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := NewIntEventFilter(s, w, 0, 4)
+	var sc IntScratch
+	for _, density := range []float64{0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5} {
+		b.Run(fmt.Sprintf("%s/%g", name, density), func(b *testing.B) {
+			x := spikes(r, s.InLen(), density, 4)
 			for b.Loop() {
-				b.ReportMetric(IntCrossover(s, dense, f), "density")
+				ConvIntEventRows(s, x, f, 0, s.OutH(), y, false, &sc)
 			}
+			events := fastest(b, func() { ConvIntEventRows(s, x, f, 0, s.OutH(), y, false, &sc) })
+			all := fastest(b, func() { ConvIntRows(s, x, dense, 0, s.OutH(), y, false, &sc) })
+			float := fastest(b, func() {
+				CountMasks(masks, x)
+				ConvCounts(nil, s, x, masks, floats, Epilogue{}, yf)
+			})
+			b.ReportMetric(events/all, "of-dense")
+			b.ReportMetric(events/float, "of-f32-events")
+			b.ReportMetric(events*1e3, "ms")
+			b.ReportMetric(all*1e3, "dense-ms")
+			b.ReportMetric(events/density/float64(s.MACs()/64*int64(s.N))*1e9, "ns/row")
 		})
 	}
+	b.Run(name+"/crossover", func(b *testing.B) {
+		for b.Loop() {
+			b.ReportMetric(IntCrossover(s, dense, f), "density")
+		}
+	})
 }

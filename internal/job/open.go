@@ -3,6 +3,7 @@ package job
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -95,6 +96,15 @@ func openONNX(path string, o OpenOptions) (*checkpoint.Model, []string, error) {
 		notes = append(notes, fmt.Sprintf("node %q (%s) has no spiking rule and lies between spiking layers: the network runs as an ANN only", b.Name, b.Kind))
 	}
 	p := checkpoint.Provenance{Version: o.Version, Source: filepath.Base(path), Time: time.Now().UTC().Format(time.RFC3339)}
+	// What AdaFire's own exports say of themselves; a list that cannot be read is
+	// as good as none.
+	for key, to := range map[string]any{"adafire.classes": &p.Classes, "adafire.input.mean": &p.Mean, "adafire.input.std": &p.Std} {
+		if text := m.Metadata[key]; text != "" {
+			if err := json.Unmarshal([]byte(text), to); err != nil {
+				notes = append(notes, fmt.Sprintf("%s in the file's metadata is no list: %v", key, err))
+			}
+		}
+	}
 	return &checkpoint.Model{Kind: checkpoint.KindANN, Graph: m.Graph, Provenance: p}, notes, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/adafire/adafire/checkpoint"
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/dataset"
+	"github.com/adafire/adafire/dataset/eventdata"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/models"
@@ -52,6 +53,9 @@ func Recipe(name, arch string, info dataset.Info, seed uint64) TrainOptions {
 	o := TrainOptions{Config: ann.DefaultConfig(), BatchSize: 128, Augment: dataset.DefaultAugment(name), HoldOut: 0.1,
 		Model: models.Config{Arch: arch, Input: graph.Shape(info.Shape), Classes: len(info.Classes), Seed: seed}}
 	o.Config.Seed = seed
+	if eventdata.Known(name) && (arch == "resnet18" || arch == "resnet34") && info.Shape[0] > 40 {
+		o.Model.Stem = models.StemEvent // the paper's, at any size: events are sparse, and full resolution costs 15 times as much
+	}
 	switch name {
 	case "digits":
 		o.BatchSize, o.Config.Epochs = 64, 8

@@ -8,7 +8,8 @@ import (
 const (
 	// intEventCols is the number of output channels that the event kernel sums
 	// at a time; intEventInputs is up to how many input channels it takes, so that
-	// their weights under one kernel row stay in the first cache.
+	// their weights under one kernel row stay in the first cache, if they have 8
+	// bits, and half as many if they have 16.
 	intEventCols   = 64
 	intEventInputs = 128
 	// intGroup is how many counts are listed at a time.
@@ -33,8 +34,9 @@ type IntEventFilter struct {
 	cols   int // blocks of 64 output channels
 	signed bool
 
-	// [cols][blocks][KH][signs][KW*cin] rows of 64 weights, zero-padded; the
-	// second sign, for negative counts, has the weights negated.
+	// [cols][blocks][KH][signs][KW*cin] rows of 64 weights, zero-padded. The
+	// second sign, for negative counts and weights of 8 bits, has the weights
+	// negated: products of bytes take no negative counts.
 	w8  []int8
 	w16 []int16
 
@@ -47,8 +49,8 @@ type IntEventFilter struct {
 // NewIntEventFilter packs w [KH, KW, Cin, Cout] for ConvIntEventRows of counts
 // from minCount to maxCount, which include 0. It returns nil if that cannot
 // take the convolution: several groups, dilated columns, counts beyond -128..129
-// (for weights of 8 bits) or beyond -255..255 (16 bits), or, with negative
-// counts, a weight that has no negative.
+// (for weights of 8 bits) or beyond -255..255 (16 bits), or a weight of 8 bits
+// that has no negative.
 func NewIntEventFilter[W IntWeight](s ConvShape, w []W, minCount, maxCount int) *IntEventFilter {
 	s.check("NewIntEventFilter", -1, -1, len(w))
 	bits := weightBits[W]()
@@ -62,13 +64,15 @@ func NewIntEventFilter[W IntWeight](s ConvShape, w []W, minCount, maxCount int) 
 	}
 	var largest int
 	for _, v := range w {
-		if v == least && (minCount < 0 || bits == 8) {
+		if v == least && bits == 8 {
 			return nil
 		}
 		largest = max(largest, int(v), -int(v))
 	}
 	f := &IntEventFilter{shape: s, bits: bits, lo: minCount, hi: maxCount, signed: minCount < 0,
-		cols: (s.Cout + intEventCols - 1) / intEventCols, blocks: (s.Cin + intEventInputs - 1) / intEventInputs}
+		cols: (s.Cout + intEventCols - 1) / intEventCols}
+	inputs := intEventInputs * 8 / bits
+	f.blocks = (s.Cin + inputs - 1) / inputs
 	f.cin = (s.Cin + f.blocks - 1) / f.blocks
 	if s.Cin%intGroup == 0 {
 		f.cin = (f.cin + intGroup - 1) &^ (intGroup - 1)
@@ -90,7 +94,7 @@ func NewIntEventFilter[W IntWeight](s ConvShape, w []W, minCount, maxCount int) 
 func (f *IntEventFilter) rowWeights() int { return f.shape.KW * f.cin }
 
 func (f *IntEventFilter) signs() int {
-	if f.signed {
+	if f.signed && f.bits == 8 {
 		return 2
 	}
 	return 1
@@ -147,7 +151,8 @@ func intEventLane(bits, j int) int {
 type intEventScratch struct {
 	start []int32 // [rows][blocks][W+1]
 	row   []int32 // of an entry: (pixel*cin+channel)*64, and where its sign's weights begin
-	count []uint8 // of an entry: its magnitude
+	count []uint8 // of an entry, for weights of 8 bits: its magnitude
+	wide  []int16 // of an entry, for weights of 16 bits: the count
 	sums  []int32 // of a row of outputs and 64 channels
 }
 
@@ -233,14 +238,14 @@ func convIntEvents[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, lo, hi
 						continue
 					}
 					out := y[(oh-lo)*outW*s.Cout+col:]
-					c := intEventCall{start: &sc.start[(top+kh*s.DilH-first)*perRow+b*(s.W+1)], row: &sc.row[0], count: &sc.count[0],
+					c := intEventCall{start: &sc.start[(top+kh*s.DilH-first)*perRow+b*(s.W+1)], row: &sc.row[0],
 						y: &out[0], ldy: 4 * s.Cout, n: outW, limit: f.limit, width: s.W, kw: s.KW, stride: s.StrideW, pad: s.PadLeft, cin: f.cin,
 						kh: khEnd - kh, startStep: 4 * s.DilH * perRow, wStep: f.signs() * rowLen * f.bits / 8}
 					at := ((q*f.blocks+b)*s.KH + kh) * f.signs() * rowLen
 					if f.bits == 8 {
-						c.w = unsafe.Pointer(&f.w8[at])
+						c.w, c.count = unsafe.Pointer(&f.w8[at]), unsafe.Pointer(&sc.count[0])
 					} else {
-						c.w = unsafe.Pointer(&f.w16[at])
+						c.w, c.count = unsafe.Pointer(&f.w16[at]), unsafe.Pointer(&sc.wide[0])
 					}
 					if cols == intEventCols {
 						intEventRow(f.bits, &c)
@@ -266,7 +271,13 @@ func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, 
 	perRow := f.blocks * (s.W + 1)
 	sc.start = grow(sc.start, (end-first)*perRow)
 	most := (end - first) * s.W * s.Cin
-	sc.row, sc.count = grow(sc.row, most+16), grow(sc.count, most+16)
+	sc.row = grow(sc.row, most+16)
+	wide := f.bits == 16
+	if wide {
+		sc.wide = grow(sc.wide, most+16)
+	} else {
+		sc.count = grow(sc.count, most+16)
+	}
 	negative := int32(f.rowWeights() * intEventCols)
 	c := intCompressCall{step: s.Cin, baseStep: f.cin * intEventCols, negative: int(negative)}
 	var zero C
@@ -279,16 +290,24 @@ func compressInts[C uint8 | int8](s ConvShape, x []C, f *IntEventFilter, first, 
 			c0 := b * f.cin
 			c1 := min(c0+f.cin, s.Cin)
 			if (c1-c0)%intGroup == 0 {
-				c.x, c.start, c.row, c.count = unsafe.Pointer(&row[c0]), &start[0], &sc.row[0], &sc.count[0]
+				c.x, c.start, c.row = unsafe.Pointer(&row[c0]), &start[0], &sc.row[0]
+				if c.count = unsafe.Pointer(unsafe.SliceData(sc.count)); wide {
+					c.count = unsafe.Pointer(&sc.wide[0])
+				}
 				c.pixels, c.groups, c.n = s.W, (c1-c0)/intGroup, n
-				if intCompress(signed, &c) {
+				if intCompress(signed, wide, &c) {
 					n = c.n
 					continue
 				}
 			}
 			for ix := range s.W {
 				start[ix] = int32(n)
-				n += compressPixel(sc.row[n:], sc.count[n:], row[ix*s.Cin+c0:ix*s.Cin+c1], int32(ix*f.cin*intEventCols), negative)
+				x, base := row[ix*s.Cin+c0:ix*s.Cin+c1], int32(ix*f.cin*intEventCols)
+				if wide {
+					n += compressPixel(sc.row[n:], sc.wide[n:], x, base, 0)
+				} else {
+					n += compressPixel(sc.row[n:], sc.count[n:], x, base, negative)
+				}
 			}
 			start[s.W] = int32(n)
 		}
@@ -305,7 +324,7 @@ type intCompressCall struct {
 	x        unsafe.Pointer
 	start    *int32
 	row      *int32
-	count    *uint8
+	count    unsafe.Pointer // *uint8 or *int16
 	pixels   int
 	step     int
 	groups   int
@@ -314,19 +333,21 @@ type intCompressCall struct {
 	negative int
 }
 
-// compressPixel lists the non-zero counts of x: base plus 64 times the index, plus
-// negative for a count below 0, and the magnitude. It returns their number.
-func compressPixel[C uint8 | int8](row []int32, count []uint8, x []C, base, negative int32) int {
+// compressPixel lists the non-zero counts of x: base plus 64 times the index and
+// the count. Where counts are listed as bytes, it is their magnitude, and
+// negative is added to the base of those below 0. It returns their number.
+func compressPixel[C uint8 | int8, L uint8 | int16](row []int32, count []L, x []C, base, negative int32) int {
 	n := 0
 	for i, v := range x {
-		if v != 0 {
-			r, m := base+int32(i*intEventCols), int(v)
-			if m < 0 {
-				r, m = r+negative, -m
-			}
-			row[n], count[n] = r, uint8(m)
-			n++
+		if v == 0 {
+			continue
 		}
+		r, m := base+int32(i*intEventCols), L(v)
+		if v < 0 && unsafe.Sizeof(m) == 1 {
+			r, m = r+negative, -m
+		}
+		row[n], count[n] = r, m
+		n++
 	}
 	return n
 }
@@ -343,7 +364,7 @@ func compressPixel[C uint8 | int8](row []int32, count []uint8, x []C, base, nega
 type intEventCall struct {
 	start  *int32
 	row    *int32
-	count  *uint8
+	count  unsafe.Pointer // *uint8 for weights of 8 bits, else *int16
 	w      unsafe.Pointer
 	y      *int32
 	ldy    int // bytes
@@ -372,13 +393,14 @@ func intEventPortable(bits int, c *intEventCall) {
 			start := unsafe.Slice((*int32)(unsafe.Add(unsafe.Pointer(c.start), kh*c.startStep)), c.width+1)
 			weights := unsafe.Add(c.w, kh*c.wStep)
 			for e := int(start[lo]); e < int(start[hi]); e++ {
-				k := int32(*at(c.count, e))
 				w := int(*at(c.row, e)) - first*c.cin*intEventCols
 				if bits == 8 {
+					k := int32(*at((*uint8)(c.count), e))
 					for j, v := range unsafe.Slice((*int8)(unsafe.Add(weights, w)), intEventCols) {
 						y[intEventLane(bits, j)] += k * int32(v)
 					}
 				} else {
+					k := int32(*at((*int16)(c.count), e))
 					for j, v := range unsafe.Slice((*int16)(unsafe.Add(weights, 2*w)), intEventCols) {
 						y[intEventLane(bits, j)] += k * int32(v)
 					}

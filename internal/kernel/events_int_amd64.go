@@ -17,13 +17,18 @@ func intEventRow(bits int, c *intEventCall) {
 	}
 }
 
-// intCompress reports whether there is a kernel for it.
-func intCompress(signed bool, c *intCompressCall) bool {
+// intCompress reports whether there is a kernel for it: signed counts, listed as
+// 16-bit numbers if wide.
+func intCompress(signed, wide bool, c *intCompressCall) bool {
 	switch {
 	case Active() == Portable:
 		return false
+	case signed && wide:
+		intCompressS8WideAVX2(c)
 	case signed:
 		intCompressS8AVX2(c)
+	case wide:
+		intCompressU8WideAVX2(c)
 	default:
 		intCompressU8AVX2(c)
 	}

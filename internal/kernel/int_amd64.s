@@ -12903,8 +12903,7 @@ chunk:
 pair:
 	MOVLQSX      (CX)(R10*4), R13
 	MOVLQSX      4(CX)(R10*4), R14
-	VPBROADCASTW (DX)(R10*1), Y9
-	VPMOVZXBW    X9, Y9
+	VPBROADCASTD (DX)(R10*2), Y9
 	VMOVDQU      (R9)(R13*2), Y10
 	VMOVDQU      (R9)(R14*2), Y12
 	VPUNPCKLWD   Y12, Y10, Y11
@@ -12944,7 +12943,7 @@ pair:
 odd:
 	JNE          summed
 	MOVLQSX      (CX)(R10*4), R13
-	MOVBQZX      (DX)(R10*1), R14
+	MOVWQZX      (DX)(R10*2), R14
 	VMOVD        R14, X9
 	VPBROADCASTD X9, Y9
 	VMOVDQU      (R9)(R13*2), Y10
@@ -13237,8 +13236,7 @@ chunk:
 pair:
 	MOVLQSX      (CX)(R10*4), R13
 	MOVLQSX      4(CX)(R10*4), R14
-	VPBROADCASTW (DX)(R10*1), Z5
-	VPMOVZXBW    Y5, Z5
+	VPBROADCASTD (DX)(R10*2), Z5
 	VMOVDQU32    (R9)(R13*2), Z6
 	VMOVDQU32    (R9)(R14*2), Z8
 	VPUNPCKLWD   Z8, Z6, Z7
@@ -13262,7 +13260,7 @@ pair:
 odd:
 	JNE          summed
 	MOVLQSX      (CX)(R10*4), R13
-	MOVBQZX      (DX)(R10*1), R14
+	MOVWQZX      (DX)(R10*2), R14
 	VMOVD        R14, X5
 	VPBROADCASTD X5, Z5
 	VMOVDQU32    (R9)(R13*2), Z6
@@ -13687,6 +13685,110 @@ group:
 	VPABSB    X6, X6
 	VMOVDQU   Y7, (BX)(DI*4)
 	VMOVQ     X6, (SI)(DI*1)
+	POPCNTQ   R11, R11
+	ADDQ      R11, DI
+	VPADDD    Y3, Y2, Y2
+	ADDQ      $0x08, R9
+	DECQ      R10
+	JNE       group
+	VPADDD    Y4, Y1, Y1
+	ADDQ      40(AX), CX
+	ADDQ      $0x04, DX
+	DECQ      32(AX)
+	JNE       pixel
+	MOVL      DI, (DX)
+	MOVQ      DI, 56(AX)
+	VZEROUPPER
+	RET
+
+// func intCompressU8WideAVX2(c *intCompressCall)
+// Requires: AVX, AVX2, POPCNT
+TEXT ·intCompressU8WideAVX2(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         56(AX), DI
+	LEAQ         intCompressLanes<>+0(SB), R8
+	VPXOR        X0, X0, X0
+	VPXOR        Y1, Y1, Y1
+	MOVQ         $+512, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPBROADCASTD 64(AX), Y4
+
+pixel:
+	MOVL    DI, (DX)
+	MOVQ    CX, R9
+	MOVQ    48(AX), R10
+	VMOVDQA Y1, Y2
+
+group:
+	VMOVQ     (R9), X5
+	VPCMPEQB  X5, X0, X6
+	VPMOVMSKB X6, R11
+	XORQ      $+65535, R11
+	VMOVQ     (R8)(R11*8), X6
+	VPSHUFB   X6, X5, X5
+	VPMOVZXBD X6, Y6
+	VPSLLD    $0x06, Y6, Y6
+	VPADDD    Y2, Y6, Y6
+	VMOVDQU   Y6, (BX)(DI*4)
+	VPMOVZXBW X5, X5
+	VMOVDQU   X5, (SI)(DI*2)
+	POPCNTQ   R11, R11
+	ADDQ      R11, DI
+	VPADDD    Y3, Y2, Y2
+	ADDQ      $0x08, R9
+	DECQ      R10
+	JNE       group
+	VPADDD    Y4, Y1, Y1
+	ADDQ      40(AX), CX
+	ADDQ      $0x04, DX
+	DECQ      32(AX)
+	JNE       pixel
+	MOVL      DI, (DX)
+	MOVQ      DI, 56(AX)
+	VZEROUPPER
+	RET
+
+// func intCompressS8WideAVX2(c *intCompressCall)
+// Requires: AVX, AVX2, POPCNT
+TEXT ·intCompressS8WideAVX2(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         56(AX), DI
+	LEAQ         intCompressLanes<>+0(SB), R8
+	VPXOR        X0, X0, X0
+	VPXOR        Y1, Y1, Y1
+	MOVQ         $+512, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPBROADCASTD 64(AX), Y4
+
+pixel:
+	MOVL    DI, (DX)
+	MOVQ    CX, R9
+	MOVQ    48(AX), R10
+	VMOVDQA Y1, Y2
+
+group:
+	VMOVQ     (R9), X5
+	VPCMPEQB  X5, X0, X6
+	VPMOVMSKB X6, R11
+	XORQ      $+65535, R11
+	VMOVQ     (R8)(R11*8), X6
+	VPSHUFB   X6, X5, X5
+	VPMOVZXBD X6, Y6
+	VPSLLD    $0x06, Y6, Y6
+	VPADDD    Y2, Y6, Y6
+	VMOVDQU   Y6, (BX)(DI*4)
+	VPMOVSXBW X5, X5
+	VMOVDQU   X5, (SI)(DI*2)
 	POPCNTQ   R11, R11
 	ADDQ      R11, DI
 	VPADDD    Y3, Y2, Y2

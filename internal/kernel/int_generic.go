@@ -14,7 +14,7 @@ func fireIntVec([]uint8, []float32, []int32, *IntCurrent, float32, uint8) (done 
 
 func intEventRow(bits int, c *intEventCall) { intEventPortable(bits, c) }
 
-func intCompress(bool, *intCompressCall) bool { return false }
+func intCompress(bool, bool, *intCompressCall) bool { return false }
 
 func intDepthwiseTile(int, *intDepthwiseCall) bool { return false }
 

@@ -474,6 +474,16 @@ func intCompressU8AVX2(c *intCompressCall)
 //go:noescape
 func intCompressS8AVX2(c *intCompressCall)
 
+// intCompressU8WideAVX2 lists the non-zero counts of a row of pixels, see intCompressCall.
+//
+//go:noescape
+func intCompressU8WideAVX2(c *intCompressCall)
+
+// intCompressS8WideAVX2 lists the non-zero counts of a row of pixels, see intCompressCall.
+//
+//go:noescape
+func intCompressS8WideAVX2(c *intCompressCall)
+
 // intDepthwiseAVX2_4 computes 4 pixels of a depthwise convolution, see intDepthwiseCall.
 //
 //go:noescape

@@ -42,15 +42,17 @@ func events(c *build.Context) {
 			eventRowKernel(c, t)
 		}
 	}
-	compress(c, false)
-	compress(c, true)
+	for _, wide := range []bool{false, true} {
+		compress(c, false, wide)
+		compress(c, true, wide)
+	}
 }
 
 // eventRowKernel adds the events under some kernel rows to a row of output
 // pixels. Events come in pairs: their rows of weights are interleaved, so that
 // one multiplication by the pair of counts adds up both. Weights of bytes have
-// sums of 16 bits, which go to y after limit events; those of 16 bits have sums
-// of 32 bits.
+// sums of 16 bits, which go to y after limit events; those of 16 bits have
+// counts of 16 bits with a sign and sums of 32 bits.
 func eventRowKernel(c *build.Context, t target) {
 	wide, width, scale := t.wide, 8, uint8(1)
 	if wide {
@@ -162,12 +164,10 @@ func eventRowKernel(c *build.Context, t target) {
 	both := t.vec(c)
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4, Disp: 4}, b)
-	c.VPBROADCASTW(Mem{Base: counts, Index: e, Scale: 1}, both)
-	switch {
-	case wide && t.bytes == 64:
-		c.VPMOVZXBW(both.AsY(), both)
-	case wide:
-		c.VPMOVZXBW(both.AsX(), both)
+	if wide {
+		c.VPBROADCASTD(Mem{Base: counts, Index: e, Scale: 2}, both)
+	} else {
+		c.VPBROADCASTW(Mem{Base: counts, Index: e, Scale: 1}, both)
 	}
 	products(both, true)
 	c.ADDQ(Imm(2), e)
@@ -177,11 +177,13 @@ func eventRowKernel(c *build.Context, t target) {
 	c.JNE(LabelRef("summed"))
 	one := t.vec(c)
 	c.MOVLQSX(Mem{Base: rows, Index: e, Scale: 4}, a)
-	c.MOVBQZX(Mem{Base: counts, Index: e, Scale: 1}, b)
-	c.VMOVD(b.As32(), one.AsX())
 	if wide {
+		c.MOVWQZX(Mem{Base: counts, Index: e, Scale: 2}, b)
+		c.VMOVD(b.As32(), one.AsX())
 		c.VPBROADCASTD(one.AsX(), one)
 	} else {
+		c.MOVBQZX(Mem{Base: counts, Index: e, Scale: 1}, b)
+		c.VMOVD(b.As32(), one.AsX())
 		c.VPBROADCASTW(one.AsX(), one)
 	}
 	products(one, false)
@@ -277,12 +279,17 @@ const (
 )
 
 // compress lists the non-zero counts of a row of pixels, eight counts at a
-// time: a table tells which lanes come first.
-func compress(c *build.Context, signed bool) {
-	name := "intCompressU8AVX2"
+// time: a table tells which lanes come first. If wide, counts keep their sign
+// and become 16-bit numbers.
+func compress(c *build.Context, signed, wide bool) {
+	name := "intCompressU8"
 	if signed {
-		name = "intCompressS8AVX2"
+		name = "intCompressS8"
 	}
+	if wide {
+		name += "Wide"
+	}
+	name += "AVX2"
 	call := function(c, name, "intCompressCall", "lists the non-zero counts of a row of pixels, see intCompressCall.")
 	x, start := load(c, call, compressX), load(c, call, compressStart)
 	rows, counts, n := load(c, call, compressRow), load(c, call, compressCount), load(c, call, compressN)
@@ -295,7 +302,7 @@ func compress(c *build.Context, signed bool) {
 	c.VMOVD(mask.As32(), eight.AsX())
 	c.VPBROADCASTD(eight.AsX(), eight)
 	c.VPBROADCASTD(field(call, compressBaseStep), step)
-	if signed {
+	if signed && !wide {
 		c.VPBROADCASTD(field(call, compressNegative), negative)
 	}
 
@@ -315,7 +322,7 @@ func compress(c *build.Context, signed bool) {
 	c.VPMOVZXBD(lanes, row)
 	c.VPSLLD(Imm(6), row, row)
 	c.VPADDD(next, row, row)
-	if signed {
+	if signed && !wide {
 		sign := c.YMM()
 		c.VPMOVSXBD(v, sign)
 		c.VPSRAD(Imm(31), sign, sign)
@@ -324,7 +331,16 @@ func compress(c *build.Context, signed bool) {
 		c.VPABSB(v, v)
 	}
 	c.VMOVDQU(row, Mem{Base: rows, Index: n, Scale: 4})
-	c.VMOVQ(v, Mem{Base: counts, Index: n, Scale: 1})
+	switch {
+	case !wide:
+		c.VMOVQ(v, Mem{Base: counts, Index: n, Scale: 1})
+	case signed:
+		c.VPMOVSXBW(v, v)
+		c.VMOVDQU(v, Mem{Base: counts, Index: n, Scale: 2})
+	default:
+		c.VPMOVZXBW(v, v)
+		c.VMOVDQU(v, Mem{Base: counts, Index: n, Scale: 2})
+	}
 	c.POPCNTQ(mask, mask)
 	c.ADDQ(mask, n)
 	c.VPADDD(eight, next, next)

@@ -377,13 +377,16 @@ func checkEvents(t *testing.T, p *program, r *rand.Rand, name string, scenario i
 	stride, pad := 1+r.IntN(3), r.IntN(5)
 	// Entries of kh rows of columns, and one more behind the last.
 	var start, rows []int32
-	var counts []byte
+	var counts []int16
 	for range kh {
 		for x := range columns {
 			start = append(start, int32(len(rows)))
 			for c := range cin {
 				if r.IntN(2) == 0 {
-					rows, counts = append(rows, int32((x*cin+c)*eventCols)), append(counts, byte(1+r.IntN(129)))
+					rows, counts = append(rows, int32((x*cin+c)*eventCols)), append(counts, int16(1+r.IntN(129)))
+					if width == 16 && r.IntN(2) == 0 {
+						counts[len(counts)-1] *= -1
+					}
 				}
 			}
 		}
@@ -419,16 +422,13 @@ func checkEvents(t *testing.T, p *program, r *rand.Rand, name string, scenario i
 		}
 	}
 	m := newMachine(p.file)
-	w := put(m, weights)
+	counts = append(counts, 0)
+	w, n := put(m, weights), put(m, counts)
 	if width == 8 {
-		narrow := make([]int8, len(weights))
-		for i, v := range weights {
-			narrow[i] = int8(v)
-		}
-		w = put(m, narrow)
+		w, n = put(m, narrowed(weights)), put(m, narrowed(counts))
 	}
 	out := put(m, y)
-	p.call(t, m, name, eventLeft+8, map[int]uint64{eventStart: put(m, start), eventRow: put(m, append(rows, 0)), eventCount: put(m, append(counts, 0)),
+	p.call(t, m, name, eventLeft+8, map[int]uint64{eventStart: put(m, start), eventRow: put(m, append(rows, 0)), eventCount: n,
 		eventW: w, eventY: out, eventLDY: uint64(4 * ldy), eventN: uint64(pixels), eventLimit: 2, eventWidth: uint64(columns), eventKW: uint64(kw),
 		eventStride: uint64(stride), eventPad: uint64(pad), eventCin: uint64(cin), eventKH: uint64(kh), eventStartStep: uint64(4 * (columns + 1)),
 		eventWStep: uint64(kw * cin * eventCols * width / 8)})
@@ -437,6 +437,14 @@ func checkEvents(t *testing.T, p *program, r *rand.Rand, name string, scenario i
 			t.Fatalf("%s, scenario %d: sum %d is %d, want %d", name, scenario, i, got, want[i])
 		}
 	}
+}
+
+func narrowed(v []int16) []byte {
+	b := make([]byte, len(v))
+	for i, x := range v {
+		b[i] = byte(x)
+	}
+	return b
 }
 
 // TestEveryFunctionIsTested fails when a function is added that neither these

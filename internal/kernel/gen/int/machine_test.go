@@ -259,6 +259,8 @@ func (m *machine) execute(i *ir.Instruction) {
 		m.setInt(last, m.address(o[0].(operand.Mem)))
 	case "MOVBQZX":
 		m.setInt(last, uint64(m.bytes(m.address(o[0].(operand.Mem)), 1)[0]))
+	case "MOVWQZX":
+		m.setInt(last, uint64(binary.LittleEndian.Uint16(m.bytes(m.address(o[0].(operand.Mem)), 2))))
 	case "CMOVQLT":
 		if v := m.int(o[0]); m.less {
 			m.setInt(last, v)
@@ -322,11 +324,6 @@ func (m *machine) executeVector(opcode string, o []operand.Op, last operand.Op) 
 		v := m.vector(o[0], 2)
 		for k := range n / 2 {
 			out.put16(k, v.u16(0))
-		}
-	case "VPMOVZXBW":
-		v := m.vector(o[0], n/2)
-		for k := range n / 2 {
-			out.put16(k, uint16(v[k]))
 		}
 	case "VPMOVSXWD":
 		v := m.vector(o[0], n/2)

@@ -419,8 +419,7 @@ func TestInferStream(t *testing.T) {
 		}
 	}
 
-	// One window over everything is the sample of the data set, as far as the
-	// ends of its time are: both networks see the same number of events.
+	// One window over everything, by an ANN.
 	windows, _ = parse(mustCall(t, "infer", "--model", ann, "--stream", rec, "--window", "300", "--json", "-", "--quiet").stdout)
 	if len(windows) != 1 || windows[0].Events != int64(len(all)) || windows[0].Timesteps != 0 {
 		t.Errorf("%+v", windows)
@@ -504,6 +503,38 @@ func TestInferStream(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// TestInferStreamKnowsDataSets: what the loader of the network's data set knows
+// of files that do not say it is used for streams too.
+func TestInferStreamKnowsDataSets(t *testing.T) {
+	for _, c := range []struct{ dataset, pattern, remarks string }{
+		{"cifar10dvs", "ship/*.aedat", "--convention cifar10dvs-spikingjelly"},
+		{"nmnist", "Train/3/*.bin", "taken to be 34x34"},
+	} {
+		dir := t.TempDir()
+		if err := miniature.Write(c.dataset, dir, miniature.Options{PerClass: 1, Events: 200}); err != nil {
+			t.Fatal(err)
+		}
+		found, err := filepath.Glob(filepath.Join(dir, filepath.FromSlash(c.pattern)))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: no recording, %v", c.dataset, err)
+		}
+		g, err := models.Build(models.Config{Arch: "vgg-small", Input: graph.Shape{16, 16, 18}, Classes: 10, Width: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		model := filepath.Join(dir, "ann.safetensors")
+		p := checkpoint.Provenance{Dataset: c.dataset}
+		if err := checkpoint.SaveModel(model, &checkpoint.Model{Kind: checkpoint.KindANN, Graph: g, Provenance: p}, false); err != nil {
+			t.Fatal(err)
+		}
+		got := mustCall(t, "infer", "--model", model, "--stream", found[0])
+		if !strings.Contains(got.stderr, c.remarks) || !strings.Contains(got.stderr, "windows of "+map[string]string{"cifar10dvs": "1300", "nmnist": "300"}[c.dataset]+" ms") ||
+			strings.Contains(got.stdout, "outside") || !strings.Contains(got.stdout, "200 events") {
+			t.Errorf("%s: %s%s", c.dataset, got.stdout, got.stderr)
+		}
+	}
 }
 
 // TestInferStreamMemory sends a long recording, made while it is sent, through a

@@ -264,7 +264,7 @@ func (s *session) inferStream(t *streamFlags, net *networkFlags, m *checkpoint.M
 			if !d.Classified {
 				j.Windows = d.Windows
 				writeQuiet(s.Out, &j)
-				return line(j)
+				return cmp.Or(line(j), s.app.stdout.failure())
 			}
 			j.Type, j.Top = "window", best(d.Logits, out, top, m.Provenance.Classes)
 			ms := milliseconds(d.Latency)
@@ -371,7 +371,8 @@ func writeWindow(w io.Writer, d *streamDecision) {
 }
 
 func (r *streamSummary) write(w io.Writer) {
-	fmt.Fprintf(w, "%d events, %.3f s of %s in %.2f s\n", r.Events, float64(r.Last-r.First)/1e6, r.Format, r.Seconds)
+	long := float64(r.Last-r.First) / 1e6
+	fmt.Fprintf(w, "%d events, %.3f s of %s in %.2f s (%.3g x real time)\n", r.Events, long, r.Format, r.Seconds, long/max(r.Seconds, 1e-9))
 	fmt.Fprintf(w, "%d windows of %g ms every %g ms: %d classified, %d empty or with too few events\n",
 		r.Windows, float64(r.WindowUs)/1000, float64(r.StepUs)/1000, r.Classified, r.Quiet)
 	if r.Classified > 0 {

@@ -65,17 +65,11 @@ func BenchmarkThresholdSearch(b *testing.B) {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	cfg := Default()
 	for b.Loop() {
 		for l, y := range kept {
-			c := o.nodes[l].Shape.Channels()
-			a := &activations{node: "relu", channels: c, total: int64(y.Len() / c), max: make([]float32, c), values: make([][]float32, c)}
-			if err := a.addMax(nil, 0, o.nodes[l].Shape, y); err != nil {
+			if _, err := LayerThresholds(nil, y, Default(), l); err != nil {
 				b.Fatal(err)
 			}
-			a.addValues(nil, y)
-			r := cfg.rule(l)
-			r.thresholds(nil, a)
 		}
 	}
 }

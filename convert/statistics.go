@@ -21,8 +21,10 @@ const (
 	// finestLevels is the number of levels T*phi up to which a histogram has
 	// enough bins, 16 per level.
 	finestLevels = binCount / 16
-	// batchSamples is how many samples go through the ANN at a time.
+	// So many samples at most go through the ANN at a time, fewer where their
+	// activations take more than batchBytes. No result depends on it.
 	batchSamples = 64
+	batchBytes   = 256 << 20
 )
 
 // activations holds what is known of one layer's activations on the calibration
@@ -127,20 +129,23 @@ func newObserver(g *graph.Graph, pool *parallel.Pool, x *tensor.Tensor) (*observ
 // each calls fn for every batch and every activation node of the wanted layers.
 func (o *observer) each(ctx context.Context, want func(layer int) bool, fn func(layer, first int, y *tensor.Tensor) error) error {
 	var names []string
+	bytes := 0 // of the wanted activations of a sample, all of which stay until the end
 	for i, n := range o.nodes {
 		if want(i) {
 			names = append(names, n.Name)
+			bytes += 4 * n.Shape.Numel()
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
+	size := min(max(1, batchBytes/bytes), batchSamples)
 	var failed error
-	for lo := 0; lo < o.x.Shape[0]; lo += batchSamples {
+	for lo := 0; lo < o.x.Shape[0]; lo += size {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		hi := min(lo+batchSamples, o.x.Shape[0])
+		hi := min(lo+size, o.x.Shape[0])
 		err := o.exec.Observe(o.x.Rows(lo, hi), names, func(name string, y *tensor.Tensor) {
 			if failed == nil {
 				failed = fn(o.index[name], o.first+lo, y)
@@ -169,20 +174,11 @@ func (o *observer) collect(ctx context.Context, pool *parallel.Pool, cfgs []Conf
 	samples := o.x.Shape[0]
 	all := make([]*activations, len(o.nodes))
 	for i, n := range o.nodes {
-		channels := n.Shape.Channels()
-		if !c.perChannel(n, samples) {
-			channels = 1
-		}
-		a := &activations{node: n.Name, channels: channels, max: make([]float32, channels)}
-		a.total = int64(samples) * int64(n.Shape.Numel()/channels)
 		most := 0
 		for _, c := range cfgs {
 			most = max(most, c.maxSpike(i))
 		}
-		if method != "max" && (a.total < exactBelow || (method == "mse" && c.Timesteps*most > finestLevels)) {
-			a.values = make([][]float32, channels)
-		}
-		all[i] = a
+		all[i] = c.newActivations(n.Name, n.Shape, samples, most)
 	}
 	err := o.each(ctx, func(int) bool { return true }, func(l, first int, y *tensor.Tensor) error {
 		if err := all[l].addMax(pool, first, o.nodes[l].Shape, y); err != nil {
@@ -197,10 +193,7 @@ func (o *observer) collect(ctx context.Context, pool *parallel.Pool, cfgs []Conf
 		return all, err
 	}
 	for _, a := range all {
-		if a.values == nil {
-			a.count = make([]uint32, a.channels*binCount)
-			a.sum = make([]float64, a.channels*binCount)
-		}
+		a.allocate()
 	}
 	err = o.each(ctx, func(l int) bool { return all[l].count != nil }, func(l, _ int, y *tensor.Tensor) error {
 		all[l].addValues(pool, y)
@@ -209,12 +202,37 @@ func (o *observer) collect(ctx context.Context, pool *parallel.Pool, cfgs []Conf
 	return all, err
 }
 
-// perChannel says whether the layer of node n gets one threshold per channel.
-func (c *Config) perChannel(n *graph.Node, samples int) bool {
+// newActivations is to hold the activations of a layer of the given shape on
+// samples, for burst limits up to most: all values, or histograms.
+func (c *Config) newActivations(node string, shape graph.Shape, samples, most int) *activations {
+	channels := 1
+	if c.perChannel(shape, samples) {
+		channels = shape.Channels()
+	}
+	a := &activations{node: node, channels: channels, max: make([]float32, channels)}
+	a.total = int64(samples) * int64(shape.Numel()/channels)
+	method, _, _ := c.method()
+	if method != "max" && (a.total < exactBelow || (method == "mse" && c.Timesteps*most > finestLevels)) {
+		a.values = make([][]float32, channels)
+	}
+	return a
+}
+
+// allocate makes histograms unless all values are kept.
+func (a *activations) allocate() {
+	if a.values == nil {
+		a.count = make([]uint32, a.channels*binCount)
+		a.sum = make([]float64, a.channels*binCount)
+	}
+}
+
+// perChannel says whether a layer of the given shape gets one threshold per
+// channel.
+func (c *Config) perChannel(shape graph.Shape, samples int) bool {
 	if !c.ChannelWise {
 		return false
 	}
-	return len(n.Shape) > 1 || (!c.VectorScalar && samples >= minVectorSamples)
+	return len(shape) > 1 || (!c.VectorScalar && samples >= minVectorSamples)
 }
 
 // minVectorSamples is how many samples the thresholds per channel of a fully

@@ -1,10 +1,13 @@
 package convert
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
+	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/tensor"
 )
 
 // candidates is the size of the grid of the MSE search.
@@ -100,6 +103,39 @@ func (c *Config) rule(layer int) rule {
 // never fires gets 0.
 func (r *rule) thresholds(pool *parallel.Pool, a *activations) []float32 {
 	return allThresholds(pool, a, []rule{*r})[0]
+}
+
+// LayerThresholds finds the thresholds of one layer of neurons, number layer of
+// cfg, from its activations act [N, ..., channels] >= 0 on calibration samples:
+// what Thresholds does for every layer, on activations that are there. Channels
+// that never fire get the median of the others'.
+func LayerThresholds(pool *parallel.Pool, act *tensor.Tensor, cfg Config, layer int) ([]float32, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if len(cfg.MaxSpikes) > 0 && (layer < 0 || layer >= len(cfg.MaxSpikes)) {
+		return nil, fmt.Errorf("layer %d of %d burst limits", layer, len(cfg.MaxSpikes))
+	}
+	if err := checkSamples(act); err != nil {
+		return nil, err
+	}
+	shape := graph.Shape(act.Shape[1:])
+	if len(shape) == 0 || len(act.Data) == 0 {
+		return nil, fmt.Errorf("activations of shape %v, want [N, ..., channels]: %w", act.Shape, tensor.ErrShape)
+	}
+	a := cfg.newActivations("", shape, act.Shape[0], cfg.maxSpike(layer))
+	err := a.addMax(pool, 0, shape, act)
+	if err != nil {
+		return nil, err
+	}
+	r := cfg.rule(layer)
+	if r.method != "max" {
+		a.allocate()
+		a.addValues(pool, act)
+	}
+	theta := r.thresholds(pool, a)
+	revive(theta)
+	return theta, nil
 }
 
 // allThresholds applies rules that differ in the quantiser and in what they

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/adafire/adafire/graph"
+	"github.com/adafire/adafire/models"
 	"github.com/adafire/adafire/tensor"
 	"pgregory.net/rapid"
 )
@@ -271,5 +273,47 @@ func TestSmooth(t *testing.T) {
 	}
 	if got := smooth([]float32{1, 2}, []float32{2, 1}, 0); !slices.Equal(got, []float32{2, 2}) {
 		t.Errorf("got %v, want the maxima 2 2", got)
+	}
+}
+
+// TestLayerThresholds: the thresholds of a layer's activations are those that
+// the conversion of a network finds for it.
+func TestLayerThresholds(t *testing.T) {
+	g, err := models.Build(models.Config{Arch: "vgg-small", Input: graph.Shape{8, 8, 1}, Classes: 3, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, err = Prepare(g); err != nil {
+		t.Fatal(err)
+	}
+	x := tensor.New(1100, 8, 8, 1) // the first layer's get histograms
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range x.Data {
+		x.Data[i] = rng.Float32()
+	}
+	want, err := Thresholds(t.Context(), nil, g, x, Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := newObserver(g, nil, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l, layer := range want.Config.Layers {
+		all := tensor.New(append([]int{x.Shape[0]}, o.nodes[l].Shape...)...)
+		size := o.nodes[l].Shape.Numel()
+		if err := o.each(t.Context(), func(k int) bool { return k == l }, func(_, first int, y *tensor.Tensor) error {
+			copy(all.Data[first*size:], y.Data)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := LayerThresholds(nil, all, Default(), l)
+		if err != nil || !slices.Equal(got, layer.Threshold) {
+			t.Errorf("layer %s: got %v, %v, want %v", layer.Node, got, err, layer.Threshold)
+		}
+	}
+	if _, err := LayerThresholds(nil, tensor.New(3), Default(), 0); err == nil {
+		t.Error("activations without channels were taken")
 	}
 }

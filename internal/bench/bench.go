@@ -32,21 +32,38 @@ type Times struct {
 // Time calls fn once to warm up and then runs times (at least once). It stops
 // at the first error and when ctx ends.
 func Time(ctx context.Context, runs int, fn func() error) (Times, error) {
+	t, err := TimeInTurn(ctx, runs, []func() error{fn})
+	if err != nil {
+		return Times{}, err
+	}
+	return t[0], nil
+}
+
+// TimeInTurn is Time for several functions, which take turns: what else the
+// machine does meanwhile falls on all of them.
+func TimeInTurn(ctx context.Context, runs int, fns []func() error) ([]Times, error) {
 	runs = max(runs, 1)
-	wall, cpu := make([]float64, runs), make([]float64, runs)
+	wall, cpu := make([][]float64, len(fns)), make([][]float64, len(fns))
 	for i := -1; i < runs; i++ {
-		if err := ctx.Err(); err != nil {
-			return Times{}, err
-		}
-		c, begin := processTime(), time.Now()
-		if err := fn(); err != nil {
-			return Times{}, err
-		}
-		if i >= 0 {
-			wall[i], cpu[i] = milliseconds(time.Since(begin)), milliseconds(processTime()-c)
+		for k, fn := range fns {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			c, begin := processTime(), time.Now()
+			if err := fn(); err != nil {
+				return nil, err
+			}
+			if i >= 0 {
+				wall[k] = append(wall[k], milliseconds(time.Since(begin)))
+				cpu[k] = append(cpu[k], milliseconds(processTime()-c))
+			}
 		}
 	}
-	return summarise(wall, cpu), nil
+	times := make([]Times, len(fns))
+	for k := range times {
+		times[k] = summarise(wall[k], cpu[k])
+	}
+	return times, nil
 }
 
 // summarise sorts wall.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/adafire/adafire/ann"
 	"github.com/adafire/adafire/convert"
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
+	"github.com/adafire/adafire/snn"
 )
 
 func TestTimeWarmsUp(t *testing.T) {
@@ -40,6 +42,16 @@ func TestTimeStops(t *testing.T) {
 	}
 }
 
+// Functions take turns, so that a busy moment falls on all of them.
+func TestTimeInTurn(t *testing.T) {
+	var order []int
+	step := func(i int) func() error { return func() error { order = append(order, i); return nil } }
+	got, err := TimeInTurn(t.Context(), 2, []func() error{step(0), step(1)})
+	if err != nil || len(got) != 2 || got[0].Runs != 2 || got[1].Runs != 2 || !slices.Equal(order, []int{0, 1, 0, 1, 0, 1}) {
+		t.Errorf("order %v, times %+v, %v", order, got, err)
+	}
+}
+
 func TestSummarise(t *testing.T) {
 	got := summarise([]float64{5, 1, 9, 2}, []float64{4, 7, 3, 8})
 	if want := (Times{Min: 1, Median: 3.5, Max: 9, CPU: 3, Runs: 4}); got != want {
@@ -58,13 +70,14 @@ func close(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a
 func TestMeasure(t *testing.T) {
 	pool := parallel.New(2)
 	defer pool.Close()
-	m := Machine{Workers: 2, PeakGFLOPS: 200, PeakGFLOPSCore: 100}
+	m := Machine{Workers: 2, PeakGFLOPS: 200, PeakGFLOPSCore: 100, PeakGBps: 20}
 	s, err := Build("vgg-small", graph.Shape{12, 8, 2}, 7, 6, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	notes := 0
-	n, err := Measure(t.Context(), pool, m, s, Options{Runs: 2, Timesteps: 4, MaxSpike: 3, Train: true, Layers: true,
+	n, err := Measure(t.Context(), pool, m, s, Options{Runs: 2, Timesteps: 4, MaxSpike: 3, Train: true, Layers: true, Conversion: true,
+		Weights: snn.I8, Schedule: snn.ScheduleSync,
 		Note: func(string) { notes++ }})
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +117,18 @@ func TestMeasure(t *testing.T) {
 		}
 	}
 
+	if s := n.SNN; s.Weights != snn.I8 || s.Schedule != snn.ScheduleSync || s.Memory < s.Working/2 || s.Working <= 0 || s.Events < 0 || s.Events > 1 ||
+		!close(s.Triad, s.GBps/m.PeakGBps) || s.GBps <= 0 {
+		t.Errorf("SNN: %+v", *s)
+	}
+	// Packed weights alone take more.
+	if n.ANN.Memory < 4*n.Parameters || n.ANN.GBps <= 0 {
+		t.Errorf("ANN of %d parameters: %d bytes, %g GB/s", n.Parameters, n.ANN.Memory, n.ANN.GBps)
+	}
+	if c := n.Conversion; c == nil || c.Samples != 6 || c.Search.Min <= 0 || c.Thresholds.Min <= 0 || c.Light.Min <= 0 {
+		t.Errorf("conversion: %+v", c)
+	}
+
 	var macs int64
 	var sops, snnMS float64
 	for _, l := range n.Layers {
@@ -141,6 +166,12 @@ func TestMeasureConverted(t *testing.T) {
 	n, err := Measure(t.Context(), nil, Machine{Workers: 1, PeakGFLOPS: 1, PeakGFLOPSCore: 1}, s, Options{Runs: 1, Timesteps: 8, MaxSpike: 4})
 	if err != nil {
 		t.Fatal(err)
+	}
+	s.Others = []Converted{{"again", s.SNN}}
+	if again, err := Measure(t.Context(), nil, Machine{Workers: 1, PeakGFLOPS: 1, PeakGFLOPSCore: 1, PeakGBps: 1}, s, Options{Runs: 1}); err != nil {
+		t.Error(err)
+	} else if o := again.Others; len(o) != 1 || o[0].Name != "again" || o[0].Density != n.SNN.Density || o[0].Timesteps != 3 {
+		t.Errorf("measured in turn: %+v, want as %+v", o, n.SNN)
 	}
 	if n.SNN.Timesteps != 3 || n.SNN.MaxSpike != 2 || n.Calibration != "" || n.Train != nil || n.Layers != nil {
 		t.Errorf("got T=%d, maxspike %d, calibration %q, %v, %v", n.SNN.Timesteps, n.SNN.MaxSpike, n.Calibration, n.Train, n.Layers)

@@ -27,7 +27,9 @@ type Layer struct {
 	Peak    float64 `json:"snn_peak,omitempty"` // of one core's
 	Density float64 `json:"density,omitempty"`  // of the layer's own neurons
 	SOPs    float64 `json:"sops_per_sample,omitempty"`
-	Kernel  string  `json:"kernel,omitempty"` // see snn.Network.Kernel
+	Kernel  string  `json:"kernel,omitempty"`    // see snn.Network.Kernel
+	Events  float64 `json:"by_events,omitempty"` // share of samples and timesteps computed by events
+	Base    float64 `json:"by_base,omitempty"`   // part of Events: by differences from the rounded mean over time
 }
 
 // layers measures layer by layer; net may be nil.
@@ -125,6 +127,9 @@ func (b *measurement) spikingLayers(ctx context.Context, net *snn.Network) error
 			row[src.Name].SNNMS, l.SNNMS = l.SNNMS, 0
 			l = row[src.Name]
 			l.Kernel = net.Kernel(i)
+			if u := res.Kernels[i]; u.Frames > 0 {
+				l.Events, l.Base = u.Events(), float64(u.BaseFrames)/float64(u.Frames)
+			}
 		}
 		l.Density, l.SOPs = density, sops
 	}

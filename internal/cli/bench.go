@@ -35,7 +35,10 @@ type benchFlags struct {
 	batch, classes, runs     int
 	timesteps, maxSpike      int
 	layers, train, kernels   bool
+	conversion               bool
 	logits, annLogits        string
+	weights, schedule        string
+	snns                     []string
 }
 
 func benchCommand(a *app) *cobra.Command {
@@ -58,11 +61,20 @@ to, and compare only what was measured in one run. --arch measures untrained
 weights: the time of the dense kernels does not depend on that, but density and
 synaptic operations do.
 
+The share of the triad is that of moving the inputs, outputs and weights of all
+layers through memory once: above 100 %, caches keep them. Memory is what weights
+and buffers hold after a run. --layers tells, per layer, the kernel that computed
+it and the share of samples and timesteps that it computed by events (of which
+"base": by their differences from the rounded mean over time), and the density
+of the layer's spikes. --snn measures networks that are converted already, all
+in turn, so that their times can be compared.
+
 Arrays for --input and --calib-input are [N, H, W, C] or, as PyTorch and ONNX
 have it, [N, C, H, W].`,
 		Example: `  adafire bench
   adafire bench --arch resnet20 --input-shape 3x32x32 --batch 32 --T 8 --maxspike 4 --workers 2 --json -
-  adafire bench --model ann.safetensors --input x.npy --calib-input c.npy --T 8 --layers`,
+  adafire bench --model ann.safetensors --input x.npy --calib-input c.npy --T 8 --weights i8 --layers
+  adafire bench --model ann.safetensors --T 0 --snn i8.safetensors --snn f32.safetensors`,
 		Args: positional(0, 0, ""),
 	}
 	f := cmd.Flags()
@@ -79,9 +91,13 @@ have it, [N, C, H, W].`,
 	intVar(f, &b.batch, "batch", 0, 0, maxBenchBatch, "samples per call, 0 for 32 or all of --input")
 	intVar(f, &b.timesteps, "timesteps", 8, 0, snn.MaxTimesteps, "timesteps T of the spiking network, 0 to leave it out")
 	intVar(f, &b.maxSpike, "maxspike", 4, 1, snn.MaxBurst, "burst limit: most spikes of a neuron in a timestep")
+	weightsVar(f, &b.weights, string(snn.F32))
+	choiceVar(f, &b.schedule, "schedule", string(snn.ScheduleSync), []string{string(snn.ScheduleSync), string(snn.ScheduleAccumulate)}, "fire in every timestep, or once on the sum of all currents")
+	f.StringArrayVar(&b.snns, "snn", nil, "also measure the spiking network in `FILE`, converted from the ANN measured or one like it; may be repeated")
 	intVar(f, &b.runs, "runs", 5, 1, maxBenchRuns, "timed calls of each kind")
 	f.BoolVar(&b.train, "train", false, "also measure a training step (the built-in table always does)")
 	f.BoolVar(&b.layers, "layers", false, "also measure layer by layer")
+	f.BoolVar(&b.conversion, "conversion", false, "also measure the search for thresholds and light calibration")
 	f.BoolVar(&b.kernels, "kernels", false, "measure the machine and the kernels only")
 	f.StringVar(&b.logits, "logits", "", "save the outputs of the spiking network (with --T 0: of the ANN) to `FILE.npy`")
 	f.StringVar(&b.annLogits, "ann-logits", "", "save the outputs of the ANN to `FILE.npy`")
@@ -109,8 +125,8 @@ have it, [N, C, H, W].`,
 			}
 			r.Kernels = append(r.Kernels, neurons...)
 		}
-		o := bench.Options{Runs: b.runs, Timesteps: b.timesteps, MaxSpike: b.maxSpike, Calibration: b.calib,
-			Train: b.train || builtIn, Layers: b.layers, Note: func(text string) { s.Logf("%s", text) }}
+		o := bench.Options{Runs: b.runs, Timesteps: b.timesteps, MaxSpike: b.maxSpike, Calibration: b.calib, Weights: snn.Precision(b.weights), Schedule: snn.Schedule(b.schedule),
+			Train: b.train || builtIn, Layers: b.layers, Conversion: b.conversion, Note: func(text string) { s.Logf("%s", text) }}
 		for _, subject := range subjects {
 			n, err := bench.Measure(s.Ctx, s.Pool, r.Machine, subject, o)
 			if err != nil {
@@ -138,7 +154,7 @@ func (b *benchFlags) check(s *session) error {
 		return s.Usagef("--kernels leaves the networks out, --arch and --model name one: give one of them")
 	}
 	for flag, given := range map[string]bool{"input": b.input != "", "calib-input": b.calibInput != "",
-		"logits": b.logits != "", "ann-logits": b.annLogits != ""} {
+		"logits": b.logits != "", "ann-logits": b.annLogits != "", "snn": len(b.snns) > 0} {
 		if given && b.arch == "" && b.model == "" {
 			return s.Usagef("--%s needs one network to be measured: give --arch or --model", flag)
 		}
@@ -227,6 +243,24 @@ func (b *benchFlags) subjects(s *session) ([]bench.Subject, error) {
 			return nil, err
 		}
 	}
+	for _, path := range b.snns {
+		m, err := checkpoint.LoadModel(path)
+		if err != nil {
+			return nil, err
+		}
+		c, err := job.Spiking(path, m)
+		if err != nil {
+			return nil, err
+		}
+		net, err := c.Network()
+		if err != nil {
+			return nil, err
+		}
+		if in := m.Graph.InputNodes(); len(in) != 1 || !equalShape(in[0].Shape, shape) {
+			return nil, fmt.Errorf("%s: a network of other inputs than %s", path, shape)
+		}
+		one.Others = append(one.Others, bench.Converted{Name: path, Net: net})
+	}
 	return []bench.Subject{one}, nil
 }
 
@@ -282,7 +316,7 @@ func (b *benchFlags) load(s *session) (bench.Subject, error) {
 	default:
 		return one, fmt.Errorf("%s: holds a network of kind %q, want an ANN or an SNN", b.model, m.Kind)
 	}
-	for _, flag := range []string{"timesteps", "maxspike", "calib", "calib-input"} {
+	for _, flag := range []string{"timesteps", "maxspike", "calib", "calib-input", "weights", "schedule"} {
 		if s.Changed(flag) {
 			return one, s.Usagef("--%s is for a conversion, %s is converted already", flag, b.model)
 		}
@@ -363,27 +397,29 @@ func (b *benchFlags) saveLogits(s *session, n *bench.Network) error {
 // A benchResult is the machine-readable result. The figures of the first
 // network also stand at the top.
 type benchResult struct {
-	Schema   int              `json:"schema"`
-	Command  string           `json:"command"`
-	Version  string           `json:"version"`
-	Seed     uint64           `json:"seed"`
-	Seconds  float64          `json:"seconds"`
-	Machine  bench.Machine    `json:"machine"`
-	Network  string           `json:"network,omitempty"`
-	Batch    int              `json:"batch,omitempty"`
-	ANN      *bench.ANN       `json:"ann,omitempty"`
-	Winograd *bench.ANN       `json:"ann_winograd,omitempty"`
-	SNN      *bench.SNN       `json:"snn,omitempty"`
-	Train    *bench.Train     `json:"train,omitempty"`
-	Layers   []bench.Layer    `json:"layers,omitempty"`
-	Kernels  []bench.Kernel   `json:"kernels,omitempty"`
-	Networks []*bench.Network `json:"networks,omitempty"`
+	Schema     int               `json:"schema"`
+	Command    string            `json:"command"`
+	Version    string            `json:"version"`
+	Seed       uint64            `json:"seed"`
+	Seconds    float64           `json:"seconds"`
+	Machine    bench.Machine     `json:"machine"`
+	Network    string            `json:"network,omitempty"`
+	Batch      int               `json:"batch,omitempty"`
+	ANN        *bench.ANN        `json:"ann,omitempty"`
+	Winograd   *bench.ANN        `json:"ann_winograd,omitempty"`
+	SNN        *bench.SNN        `json:"snn,omitempty"`
+	Others     []*bench.SNN      `json:"snns,omitempty"`
+	Train      *bench.Train      `json:"train,omitempty"`
+	Conversion *bench.Conversion `json:"conversion,omitempty"`
+	Layers     []bench.Layer     `json:"layers,omitempty"`
+	Kernels    []bench.Kernel    `json:"kernels,omitempty"`
+	Networks   []*bench.Network  `json:"networks,omitempty"`
 }
 
 func (r *benchResult) add(n *bench.Network) {
 	if len(r.Networks) == 0 {
 		r.Network, r.Batch, r.ANN, r.Winograd = n.Name, n.Batch, n.ANN, n.Winograd
-		r.SNN, r.Train, r.Layers = n.SNN, n.Train, n.Layers
+		r.SNN, r.Others, r.Train, r.Layers, r.Conversion = n.SNN, n.Others, n.Train, n.Layers, n.Conversion
 	}
 	r.Networks = append(r.Networks, n)
 }
@@ -425,40 +461,71 @@ func timesText(t bench.Times) string {
 
 func writeNetwork(w io.Writer, n *bench.Network) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\n%-24s\tmin ms\tmedian\tmax\tCPU ms\tsamples/s\tGFLOP/s\tof peak\t\n", fmt.Sprintf("%s, batch %d", oneLine(n.Name), n.Batch))
+	fmt.Fprintf(t, "\n%-24s\tmin ms\tmedian\tmax\tCPU ms\tsamples/s\tGFLOP/s\tof peak\tGB/s\tof triad\tMiB\t\n", fmt.Sprintf("%s, batch %d", oneLine(n.Name), n.Batch))
 	row := func(name string, times bench.Times, samples, rate, peak float64) {
-		fmt.Fprintf(t, "%-24s\t%s\t%.1f\t%.0f\t%.0f%%\t\n", name, timesText(times), samples, rate, 100*peak)
+		fmt.Fprintf(t, "%-24s\t%s\t%.1f\t%.0f\t%.0f%%", name, timesText(times), samples, rate, 100*peak)
+	}
+	rest := func(x bench.Traffic, memory int64) {
+		fmt.Fprintf(t, "\t%.1f\t%.0f%%\t%.0f\t\n", x.GBps, 100*x.Triad, float64(memory)/(1<<20))
 	}
 	if a := n.ANN; a != nil {
 		row("ANN", a.Times, a.SamplesPerS, a.GFLOPS, a.Peak)
+		rest(a.Traffic, a.Memory)
 	}
 	if a := n.Winograd; a != nil {
 		row("ANN (Winograd)", a.Times, a.SamplesPerS, a.GFLOPS, a.Peak)
+		rest(a.Traffic, a.Memory)
 	}
 	if a := n.Train; a != nil {
 		row("training step", a.Times, a.SamplesPerS, a.GFLOPS, a.Peak)
+		fmt.Fprint(t, "\t\t\t\t\n")
 	}
-	if s := n.SNN; s != nil {
-		row(fmt.Sprintf("SNN T=%d, maxspike %d", s.Timesteps, s.MaxSpike), s.Times, s.SamplesPerS, s.GOPS, s.Peak)
+	if c := n.Conversion; c != nil {
+		for _, stage := range []struct {
+			name  string
+			times bench.Times
+		}{{"search for thresholds", c.Search}, {"thresholds, with the ANN", c.Thresholds}, {"light calibration", c.Light}} {
+			fmt.Fprintf(t, "%-24s\t%s\t%.1f\t\t\t\t\t\t\n", stage.name, timesText(stage.times), 1e3*float64(c.Samples)/stage.times.Median)
+		}
+	}
+	spiking := n.Others
+	if n.SNN != nil {
+		spiking = append([]*bench.SNN{n.SNN}, spiking...)
+	}
+	for _, s := range spiking {
+		row(spikingName(s), s.Times, s.SamplesPerS, s.GOPS, s.Peak)
+		rest(s.Traffic, s.Memory)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if s := n.SNN; s != nil {
-		fmt.Fprintf(w, "SNN: %.1f times the ANN's time, density %.3f, %.3f spikes per neuron and timestep, %.3g SOPs per sample, %.1f GSOP/s, kernels: %s (rates as if dense)\n",
-			s.OverANN, s.Density, s.Spikes, s.SOPs, s.GSOPS, s.Kernel)
+	for _, s := range spiking {
+		name := spikingName(s)
+		if s.Name != "" {
+			name += " (" + oneLine(s.Name) + ")"
+		}
+		fmt.Fprintf(w, "%s: %.1f times the ANN's time, density %.3f, %.3f spikes per neuron and timestep, %.3g SOPs per sample, %.1f GSOP/s, kernels: %s, %.0f%% of the work by events (rates as if dense)\n",
+			name, s.OverANN, s.Density, s.Spikes, s.SOPs, s.GSOPS, s.Kernel, 100*s.Events)
 	}
 	if len(n.Layers) == 0 {
 		return nil
 	}
-	fmt.Fprintf(t, "\n%-24s\top\toutput\tMMACs\tANN ms\tGFLOP/s\tof peak\tSNN ms\tGOP/s\tof peak\tdensity\tMSOPs\tkernel\t\n", "layer")
+	fmt.Fprintf(t, "\n%-24s\top\toutput\tMMACs\tANN ms\tGFLOP/s\tof peak\tSNN ms\tGOP/s\tof peak\tdensity\tMSOPs\tkernel\tby events\tbase\t\n", "layer")
 	for _, l := range n.Layers {
-		fmt.Fprintf(t, "%-24s\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", oneLine(l.Name), l.Op, graph.Shape(l.Shape), float64(l.MACs)/1e6,
+		fmt.Fprintf(t, "%-24s\t%s\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", oneLine(l.Name), l.Op, graph.Shape(l.Shape), float64(l.MACs)/1e6,
 			optional("%.2f", l.ANNMS), optional("%.0f", l.ANNGFLOPS), optional("%.0f%%", 100*l.ANNPeak),
 			optional("%.2f", l.SNNMS), optional("%.0f", l.GOPS), optional("%.0f%%", 100*l.Peak),
-			optional("%.3f", l.Density), optional("%.1f", l.SOPs/1e6), l.Kernel)
+			optional("%.3f", l.Density), optional("%.1f", l.SOPs/1e6), l.Kernel, optional("%.0f%%", 100*l.Events), optional("%.0f%%", 100*l.Base))
 	}
 	return t.Flush()
+}
+
+func spikingName(s *bench.SNN) string {
+	name := fmt.Sprintf("SNN T=%d, maxspike %d, %s", s.Timesteps, s.MaxSpike, s.Weights)
+	if s.Schedule != snn.ScheduleSync {
+		name += ", " + string(s.Schedule)
+	}
+	return name
 }
 
 // optional is a cell that stays empty for 0.

@@ -33,7 +33,7 @@ func TestBenchJSON(t *testing.T) {
 	logits := filepath.Join(t.TempDir(), "logits.npy")
 	first := writeNpy(t, "x.npy", 5, 3, 8, 8)
 	got := call(t, "bench", "--arch", "vgg-small", "--input", first, "--calib-input", writeNpy(t, "c.npy", 6, 8, 8, 3), "--batch", "4",
-		"--T", "3", "--maxspike", "2", "--workers", "2", "--runs", "1", "--train", "--layers", "--logits", logits, "--quiet", "--json", "-")
+		"--T", "3", "--maxspike", "2", "--weights", "i8", "--conversion", "--workers", "2", "--runs", "1", "--train", "--layers", "--logits", logits, "--quiet", "--json", "-")
 	if got.code != 0 || got.stderr != "" {
 		t.Fatalf("exit code %d, stderr %q", got.code, got.stderr)
 	}
@@ -44,6 +44,8 @@ func TestBenchJSON(t *testing.T) {
 		SNN     map[string]any
 		Train   map[string]float64
 		Layers  []map[string]any
+
+		Conversion map[string]any
 	}
 	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil {
 		t.Fatal(err)
@@ -68,6 +70,9 @@ func TestBenchJSON(t *testing.T) {
 	}
 	if r.SNN["T"] != 3.0 || r.SNN["maxspike"] != 2.0 || r.Train["ms_median"] <= 0 {
 		t.Errorf("T %v, maxspike %v, training step %v", r.SNN["T"], r.SNN["maxspike"], r.Train)
+	}
+	if r.SNN["weights"] != "i8" || r.SNN["schedule"] != "sync" || r.Conversion["samples"] != 6.0 {
+		t.Errorf("weights %v, schedule %v, conversion %v", r.SNN["weights"], r.SNN["schedule"], r.Conversion)
 	}
 	a, err := npy.ReadFile(logits)
 	if err != nil || !slices.Equal(a.Shape, []int{4, 10}) {
@@ -110,6 +115,9 @@ func TestBenchRefuses(t *testing.T) {
 		{"shape too small", []string{"--arch", "vgg16", "--input-shape", "3x8x8"}, 2, "--arch vgg16 with --input-shape 3x8x8"},
 		{"two shapes", []string{"--arch", "vgg-small", "--input", there, "--input-shape", "3x8x8"}, 2, "--input has a shape of its own"},
 		{"calibration of nothing", []string{"--arch", "vgg-small", "--T", "0", "--calib-input", there}, 2, "--timesteps 0 converts nothing"},
+		{"spiking network of nothing", []string{"--snn", "x"}, 2, "--snn needs one network"},
+		{"no such spiking network", []string{"--arch", "vgg-small", "--snn", filepath.Join(t.TempDir(), "none.safetensors")}, 1, "none.safetensors"},
+		{"weights", []string{"--arch", "vgg-small", "--weights", "i4"}, 2, "--weights"},
 		{"no runs", []string{"--runs", "0"}, 2, `--runs: value "0"`},
 		{"too many timesteps", []string{"--arch", "vgg-small", "--T", "1025"}, 2, `--timesteps: value "1025"`},
 		{"maxspike", []string{"--arch", "vgg-small", "--maxspike", "300"}, 2, `--maxspike: value "300"`},

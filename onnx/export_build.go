@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -89,9 +90,8 @@ func arrange[E any](v exval, list []E) []E {
 // An exscope collects the nodes of one graph: the file's or a loop's body. All
 // weights are initialisers of the file's graph.
 type exscope struct {
-	def      *GraphDef
-	known    map[string]string // results of nodes that several readers share, such as transpositions
-	constant map[string]bool   // initialisers
+	def   *GraphDef
+	known map[string]string // results of nodes that several readers share, such as transpositions
 }
 
 // An exporter writes nodes of a network.
@@ -101,12 +101,20 @@ type exporter struct {
 	names map[string]bool // of values, in all scopes: subgraphs see outer names
 	batch string          // value of one int64: the number of samples; "" until asked for
 	input exval
-	notes []string
+	// suffix ends the names of nodes: timesteps that are written out differ in it.
+	suffix string
+	stored map[string][]*TensorDef // initialisers by the name that was asked for
+	// batchAxis is the axis of samples of the input.
+	batchAxis int
+}
+
+func newScope(name string) *exscope {
+	return &exscope{def: &GraphDef{Name: name}, known: make(map[string]string)}
 }
 
 func newExporter(name string) *exporter {
-	s := &exscope{def: &GraphDef{Name: name}, known: make(map[string]string), constant: make(map[string]bool)}
-	return &exporter{main: s, scope: s, names: make(map[string]bool)}
+	s := newScope(name)
+	return &exporter{main: s, scope: s, names: make(map[string]bool), stored: make(map[string][]*TensorDef)}
 }
 
 // unique reserves a name.
@@ -143,7 +151,7 @@ func exInts(name string, v ...int) *Attribute {
 
 // op adds a node with one output, named after base, and returns the output.
 func (e *exporter) op(op, base string, inputs []string, attrs ...*Attribute) string {
-	return e.ops(op, base, inputs, []string{e.unique(base)}, attrs...)[0]
+	return e.ops(op, base, inputs, []string{e.unique(base + e.suffix)}, attrs...)[0]
 }
 
 // ops adds a node with the given outputs.
@@ -153,8 +161,7 @@ func (e *exporter) ops(op, name string, inputs, outputs []string, attrs ...*Attr
 	return outputs
 }
 
-// in says whether the entry key of the current scope or the file's graph is
-// known.
+// known returns the result with the given key in this scope or the file's graph.
 func (e *exporter) known(key string) (string, bool) {
 	if v, ok := e.scope.known[key]; ok {
 		return v, true
@@ -163,24 +170,32 @@ func (e *exporter) known(key string) (string, bool) {
 	return v, ok
 }
 
+// store keeps raw data as an initialiser. Equal ones are one if they are small or
+// of the same name, as those of a node in several timesteps are.
 func (e *exporter) store(base string, typ dtype, dims []int, raw []byte) string {
-	key := fmt.Sprintf("%d %v %s", typ, dims, raw)
-	if len(raw) <= 256 { // equal small ones are one
-		if name, ok := e.main.known[key]; ok {
-			return name
-		}
-	}
-	name := e.unique(base)
 	wide := make([]int64, len(dims))
 	for i, d := range dims {
 		wide[i] = int64(d)
 	}
-	e.main.def.Initializers = append(e.main.def.Initializers, NewTensor(name, int32(typ), wide, raw))
-	e.main.constant[name] = true
+	small := ""
 	if len(raw) <= 256 {
-		e.main.known[key] = name
+		small = fmt.Sprintf("%d %v %s", typ, dims, raw)
+		if name, ok := e.main.known[small]; ok {
+			return name
+		}
 	}
-	return name
+	for _, t := range e.stored[base] {
+		if t.Type == int32(typ) && slices.Equal(t.Dims, wide) && bytes.Equal(t.raw, raw) {
+			return t.Name
+		}
+	}
+	t := NewTensor(e.unique(base), int32(typ), wide, raw)
+	e.main.def.Initializers = append(e.main.def.Initializers, t)
+	e.stored[base] = append(e.stored[base], t)
+	if small != "" {
+		e.main.known[small] = t.Name
+	}
+	return t.Name
 }
 
 // floats stores numbers as an initialiser.
@@ -338,12 +353,20 @@ func (e *exporter) param(base string, v exval, t *tensor.Tensor) string {
 // samples returns a value of one int64, the number of samples.
 func (e *exporter) samples() string {
 	if e.batch == "" {
-		scope := e.scope
-		e.scope = e.main
-		e.batch = e.op("Shape", "samples", []string{e.input.name}, exInt("start", 0), exInt("end", 1))
-		e.scope = scope
+		e.outside(func() {
+			e.batch = e.op("Shape", "samples", []string{e.input.name}, exInt("start", e.batchAxis), exInt("end", e.batchAxis+1))
+		})
 	}
 	return e.batch
+}
+
+// outside adds nodes to the file's graph, in front of the loop whose body is being
+// written.
+func (e *exporter) outside(fn func()) {
+	scope, suffix := e.scope, e.suffix
+	e.scope, e.suffix = e.main, ""
+	fn()
+	e.scope, e.suffix = scope, suffix
 }
 
 // withBatch gives a constant an axis of samples.

@@ -122,7 +122,11 @@ func biasNode(g *graph.Graph, act *graph.Node) *graph.Node {
 			if n.Inputs[0].Shape.Positions() == 1 {
 				return find(n.Inputs[0])
 			}
-		case *graph.GlobalAvgPool, *graph.Upsample:
+		case *graph.Affine:
+			if b := n.Params["bias"]; b == nil || (len(b.Shape) == 1 && b.Len() == n.Shape.Channels()) {
+				return n
+			}
+		case *graph.GlobalAvgPool, *graph.Upsample, *graph.MaxPool2D, *graph.GlobalMaxPool:
 			return find(n.Inputs[0])
 		}
 		return nil

@@ -42,7 +42,8 @@ type Config struct {
 	// VectorScalar gives fully connected layers one threshold however many
 	// samples there are; otherwise they get one per channel from 256 samples on.
 	VectorScalar bool `json:"vector_scalar"`
-	// CapReLU6 keeps the mean output of neurons that replace a ReLU6 below 6.
+	// CapReLU6 keeps the mean output of neurons that replace a ReLU6 below 6, and
+	// that of others with a limit below theirs.
 	CapReLU6 bool `json:"cap_relu6"`
 
 	// Batches > 0 finds a threshold per batch of BatchSize samples and averages

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
@@ -201,9 +202,9 @@ func (c *Config) neurons(nodes []*graph.Node, theta [][]float32) *Neurons {
 		if dead := revive(theta[l]); len(dead) > 0 {
 			out.Dead[n.Name] = dead
 		}
-		if n.Kind() == "relu6" && c.CapReLU6 {
+		if limit := graph.ActivationLimit(n); !math.IsInf(limit, 1) && c.CapReLU6 {
 			for ch := range theta[l] {
-				theta[l][ch] = min(theta[l][ch], 6/float32(c.maxSpike(l)))
+				theta[l][ch] = min(theta[l][ch], float32(limit)/float32(c.maxSpike(l)))
 			}
 		}
 		out.Config.Layers = append(out.Config.Layers, snn.Layer{Node: n.Name, Threshold: theta[l], MaxSpike: c.maxSpike(l)})

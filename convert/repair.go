@@ -3,7 +3,6 @@ package convert
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/adafire/adafire/graph"
@@ -134,10 +133,7 @@ func repairLayer(ctx context.Context, in snn.MeanInput, m *layerModel, o *Repair
 	}
 	systems := m.normalEquations(training)
 	// What is judged is the neurons' output against the activation.
-	top := float32(math.Inf(1))
-	if in.Neurons.Kind() == "relu6" {
-		top = 6
-	}
+	top := float32(graph.ActivationLimit(in.Neurons))
 	if m.scale != nil {
 		kernel.ReLU(m.target[training*m.out:], m.target[training*m.out:], top)
 	}

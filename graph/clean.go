@@ -1,6 +1,9 @@
 package graph
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // RemoveIdentity removes nodes that do nothing outside training, and returns how
 // many it removed: identity and dropout, and operations on shapes that leave the
@@ -78,13 +81,27 @@ func RemoveDead(g *Graph) int {
 }
 
 // IsActivation says whether n is a non-linearity that conversion replaces by
-// spiking neurons.
+// spiking neurons: a ReLU, limited or not, or one of two parts (SplitActivations).
 func IsActivation(n *Node) bool {
-	switch n.Op.(type) {
+	switch op := n.Op.(type) {
 	case *ReLU, *ReLU6, *LeakyReLU:
 		return true
+	case *Clip:
+		return op.Min == 0 && op.Max > 0
 	}
 	return false
+}
+
+// ActivationLimit returns the value that an activation never exceeds, +Inf if
+// there is none.
+func ActivationLimit(n *Node) float64 {
+	switch op := n.Op.(type) {
+	case *ReLU6:
+		return 6
+	case *Clip:
+		return float64(op.Max)
+	}
+	return math.Inf(1)
 }
 
 // MoveMaxPool moves max pools that stand directly before a monotone activation

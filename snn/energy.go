@@ -202,7 +202,7 @@ func BiasNode(act *graph.Node) (*graph.Node, error) {
 				next = n.Inputs[0]
 			}
 			n = next
-		case *graph.AvgPool2D, *graph.GlobalAvgPool, *graph.Flatten, *graph.Upsample:
+		case *graph.AvgPool2D, *graph.GlobalAvgPool, *graph.Flatten, *graph.Upsample, *graph.Affine, *graph.MaxPool2D, *graph.GlobalMaxPool:
 			n = n.Inputs[0]
 		default:
 			return nil, fmt.Errorf("node %q: no layer with a bias drives it, its current comes from %q (%s)", act.Name, n.Name, n.Kind())

@@ -2,7 +2,6 @@ package snn
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/parallel"
@@ -179,15 +178,4 @@ func broadcastIndex(out, in graph.Shape) []int32 {
 		}
 	}
 	return index
-}
-
-// Caps returns the value that the activation n limits its output to, +Inf if none.
-func Caps(n *graph.Node) float64 {
-	switch op := n.Op.(type) {
-	case *graph.ReLU6:
-		return 6
-	case *graph.Clip:
-		return float64(op.Max)
-	}
-	return math.Inf(1)
 }

@@ -256,6 +256,10 @@ func (s *session) inferStream(t *streamFlags, net *networkFlags, m *checkpoint.M
 		}
 		return y.Data, exits[0], nil
 	}
+	// The first run of a network makes its buffers, which is no latency.
+	if _, _, err := p.forward(s.Ctx, tensor.New(append([]int{1}, p.shape...)...)); err != nil {
+		return err
+	}
 	out := m.Graph.Outputs[0].Shape
 	votes = make([]int64, out.Channels())
 	run := func(line func(any) error) error {

@@ -30,7 +30,6 @@ func (s *slice) clear() {
 // add counts an event. A list of half as many events as there are counters
 // takes half the room of these and as long to read.
 func (s *slice) add(at uint32, counters int) {
-	s.events++
 	if s.dense {
 		s.counts[at]++
 		return
@@ -54,8 +53,11 @@ type slicer struct {
 	residues []int64 // where slices begin within a step, ascending, the first 0
 	edges    []int   // slice in which bin i of window 0 begins, and the last one's end
 	ring     []slice // of the slices of the current window, number n at n % len(ring)
-	counters int
+	counters int     // of a slice: two for each cell
 	surface  bool
+	cells    []int32 // cell of each pixel of the sensor, -1 for pixels that the array does not show
+	shown    []int32 // pixels of the array, cell by cell
+	from     []int32 // of cell i: shown[from[i]:from[i+1]]; nil when the array is interpolated from a grid of all pixels
 
 	started bool
 	first   int64 // time of the first event, µs
@@ -65,9 +67,10 @@ type slicer struct {
 	slot   *slice // of the event before
 	lo, hi int64  // its times
 
-	latest []int64 // surface: per pixel and polarity, µs after first; below 0 for none
+	latest []int64 // surface: per counter, µs after first; below 0 for none
+	newest int64   // largest time added, µs after first
 
-	grid      []float32 // [height,width,channels]
+	grid      []float32 // [cells, channels]
 	transform *represent.Transform
 	decay     float64
 
@@ -83,7 +86,10 @@ func newSlicer(cfg Config) (*slicer, error) {
 		return nil, err
 	}
 	rc := tr.Config()
-	s := &slicer{cfg: cfg, transform: tr, counters: cfg.Width * cfg.Height * 2, surface: rc.Kind == represent.Surface, decay: rc.DecayUs}
+	s := &slicer{cfg: cfg, transform: tr, surface: rc.Kind == represent.Surface, decay: rc.DecayUs, newest: -1}
+	if err := s.mapPixels(); err != nil {
+		return nil, err
+	}
 	edges := cfg.edges()
 	times := append(slices.Clone(edges), 0, cfg.WindowUs)
 	for _, t := range times {
@@ -102,7 +108,7 @@ func newSlicer(cfg Config) (*slicer, error) {
 			cfg.WindowUs, cfg.StepUs, cfg.Width, cfg.Height, n, room>>20, maxSliceRoom>>20, max(cfg.WindowUs/int64(rc.Bins), 1))
 	}
 	s.ring = make([]slice, n)
-	s.grid = make([]float32, cfg.Height*cfg.Width*2*rc.Bins)
+	s.grid = make([]float32, s.counters*rc.Bins)
 	if s.surface {
 		s.latest = make([]int64, s.counters)
 		for i := range s.latest {
@@ -159,14 +165,19 @@ func (s *slicer) add(e *events.Event, d int64) {
 		s.outside++
 		return
 	}
-	at := 2*(y*uint(s.cfg.Width)+x) + uint(e.P)
 	s.open++
+	s.slot.events++
+	s.newest = max(s.newest, d)
+	cell := s.cells[y*uint(s.cfg.Width)+x]
+	if cell < 0 {
+		return
+	}
+	at := uint32(cell)<<1 | uint32(e.P)
 	if s.surface {
-		s.slot.events++
 		s.latest[at] = max(s.latest[at], d)
 		return
 	}
-	s.slot.add(uint32(at), s.counters)
+	s.slot.add(at, s.counters)
 }
 
 // find makes the slice of a time of the current window the one that add uses.
@@ -206,8 +217,26 @@ func (s *slicer) skip(n int64) {
 func (s *slicer) fill(dst []float32) error {
 	if s.surface {
 		s.fillSurface()
+	} else {
+		s.fillCounts()
+	}
+	if s.from == nil {
 		return s.transform.Resize(dst, s.grid)
 	}
+	clear(dst)
+	channels := 2 * (len(s.edges) - 1)
+	for cell, lo := range s.from[:len(s.from)-1] {
+		values := s.grid[cell*channels : (cell+1)*channels]
+		for _, pixel := range s.shown[lo:s.from[cell+1]] {
+			copy(dst[int(pixel)*channels:], values)
+		}
+	}
+	return nil
+}
+
+// fillCounts sums up slices: counter 2*cell + polarity of bin goes to channel
+// polarity*bins + bin of the cell.
+func (s *slicer) fillCounts() {
 	clear(s.grid)
 	bins := len(s.edges) - 1
 	base := s.window * int64(len(s.residues))
@@ -216,7 +245,7 @@ func (s *slicer) fill(dst []float32) error {
 			p := &s.ring[(base+int64(n))%int64(len(s.ring))]
 			if !p.dense {
 				for _, at := range p.list {
-					s.grid[int(at)*bins+bin]++ // pixel*2*bins + polarity*bins + bin
+					s.grid[int(at)*bins+bin]++
 				}
 				continue
 			}
@@ -227,21 +256,17 @@ func (s *slicer) fill(dst []float32) error {
 			}
 		}
 	}
-	return s.transform.Resize(dst, s.grid)
 }
 
 // fillSurface is represent.TimeSurface of the window. No event behind its end
 // has been added yet.
 func (s *slicer) fillSurface() {
-	start, last := s.start(), int64(-1)
-	for _, d := range s.latest {
-		last = max(last, d)
-	}
-	for i, d := range s.latest {
+	start := s.start()
+	for at, d := range s.latest {
 		if d < start {
-			s.grid[i] = 0
+			s.grid[at] = 0
 			continue
 		}
-		s.grid[i] = float32(math.Exp(-float64(last-d) / s.decay))
+		s.grid[at] = float32(math.Exp(-float64(s.newest-d) / s.decay))
 	}
 }

@@ -88,23 +88,25 @@ func whole(t testing.TB, cfg Config, list []events.Event, start int64) []float32
 func TestWindowsAgree(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		cfg := Config{
-			WindowUs: int64(rapid.IntRange(1, 400).Draw(rt, "window")), StepUs: int64(rapid.IntRange(1, 500).Draw(rt, "step")),
+			WindowUs: int64(rapid.IntRange(1, 400).Draw(rt, "window")), StepUs: int64(rapid.IntRange(3, 500).Draw(rt, "step")),
 			Width: rapid.IntRange(1, 7).Draw(rt, "width"), Height: rapid.IntRange(1, 7).Draw(rt, "height"),
 			MinEvents: int64(rapid.IntRange(0, 3).Draw(rt, "least")), Chunk: rapid.IntRange(1, 20).Draw(rt, "chunk"),
 			Represent: represent.Config{
 				Kind: rapid.SampledFrom([]string{represent.Voxel, represent.ByTime, represent.Surface, represent.Histogram}).Draw(rt, "kind"),
 				Bins: rapid.IntRange(1, 12).Draw(rt, "bins"), Time: rapid.SampledFrom([]string{"span", "max"}).Draw(rt, "time"),
-				Size: rapid.SampledFrom([]int{0, 5}).Draw(rt, "size"), DecayUs: 100,
+				Size: rapid.SampledFrom([]int{0, 1, 5, 11}).Draw(rt, "size"), DecayUs: 100,
+				Resize: rapid.SampledFrom([]string{represent.Nearest, represent.Bilinear}).Draw(rt, "resize"),
+				Pad:    rapid.SampledFrom([]string{represent.PadSquare, represent.PadReference, represent.PadNone}).Draw(rt, "pad"),
 			},
 		}
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 		first := rapid.Int64Range(-1e6, 1e6).Draw(rt, "first")
-		list := make([]events.Event, rapid.IntRange(1, 400).Draw(rt, "events"))
+		list := make([]events.Event, rapid.IntRange(1, 200).Draw(rt, "events"))
 		now := first
 		for i := range list {
 			list[i] = events.Event{T: now, X: uint16(rng.IntN(cfg.Width + 1)), Y: uint16(rng.IntN(cfg.Height)), P: uint8(rng.IntN(2))}
 			if now += int64(rng.IntN(8)); rng.IntN(60) == 0 {
-				now += int64(rng.IntN(3000))
+				now += int64(rng.IntN(1000))
 			}
 		}
 		list[0].X = 0
@@ -308,12 +310,18 @@ func TestLatency(t *testing.T) {
 }
 
 func BenchmarkRun(b *testing.B) {
-	for _, step := range []int64{100_000, 20_000, 10_000} {
-		b.Run(fmt.Sprintf("step=%dms", step/1000), func(b *testing.B) {
-			cfg := Config{WindowUs: 100_000, StepUs: step, Width: 128, Height: 128, Represent: represent.Config{Size: 128}}
+	for _, c := range []struct {
+		width, height int
+		step          int64 // µs
+	}{{128, 128, 100_000}, {128, 128, 20_000}, {128, 128, 10_000}, {1280, 720, 100_000}} {
+		b.Run(fmt.Sprintf("%dx%d/step=%dms", c.width, c.height, c.step/1000), func(b *testing.B) {
+			cfg := Config{WindowUs: 100_000, StepUs: c.step, Width: c.width, Height: c.height, Represent: represent.Config{Size: 128}}
 			all, err := events.ReadAll(&generator{n: 2e6, perMs: 2000, rng: rand.New(rand.NewPCG(1, 2))})
 			if err != nil {
 				b.Fatal(err)
+			}
+			for i := range all { // spread over the sensor
+				all[i].X, all[i].Y = all[i].X*uint16(c.width/128), all[i].Y*uint16(c.height/128)
 			}
 			var sum *Summary
 			for b.Loop() {

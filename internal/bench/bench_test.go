@@ -168,6 +168,17 @@ func TestMeasureConverted(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Others = []Converted{{"again", s.SNN}}
+	once := s.SNN.Config()
+	once.Schedule = snn.ScheduleAccumulate
+	if net, err := snn.New(s.Graph, once); err != nil {
+		t.Error(err)
+	} else if sum, err := Measure(t.Context(), nil, Machine{Workers: 1, PeakGFLOPS: 1, PeakGFLOPSCore: 1, PeakGBps: 1},
+		Subject{Name: "sum", Graph: s.Graph, Input: s.Input, SNN: net}, Options{Runs: 1}); err != nil {
+		t.Error(err)
+	} else if sum.SNN.Schedule != snn.ScheduleAccumulate || sum.SNN.Density < n.SNN.Density || sum.SNN.Density > 1 {
+		// What fires in some timestep has fired in the end.
+		t.Errorf("accumulated: %+v, in timesteps %+v", *sum.SNN, *n.SNN)
+	}
 	if again, err := Measure(t.Context(), nil, Machine{Workers: 1, PeakGFLOPS: 1, PeakGFLOPSCore: 1, PeakGBps: 1}, s, Options{Runs: 1}); err != nil {
 		t.Error(err)
 	} else if o := again.Others; len(o) != 1 || o[0].Name != "again" || o[0].Density != n.SNN.Density || o[0].Timesteps != 3 {

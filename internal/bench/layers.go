@@ -120,7 +120,7 @@ func (b *measurement) spikingLayers(ctx context.Context, net *snn.Network) error
 	batch := float64(b.result.Batch)
 	for i, info := range net.Layers() {
 		l := row[info.Node]
-		density := float64(sum(res.Layers[i].Events)) / (float64(info.Neurons) * float64(timesteps) * batch)
+		density := float64(sum(res.Layers[i].Events)) / (float64(info.Neurons) * float64(passesOf(net.Config())) * batch)
 		sops := float64(sum(res.Layers[i].SOPs)) / batch
 		// Neurons run with the layer that drives them: one row for both.
 		if src := info.Source; src != nil && !steps[src.Name] {

@@ -88,7 +88,7 @@ type SNN struct {
 	SOPs        float64 `json:"sops_per_sample"`
 	GSOPS       float64 `json:"gsops"`       // synaptic operations per second, 10^9
 	Spikes      float64 `json:"mean_spikes"` // per neuron and timestep, bursts with multiplicity
-	Density     float64 `json:"density"`     // share of neurons that fire in a timestep
+	Density     float64 `json:"density"`     // share of neurons that fire in a timestep (accumulate: at all)
 	Kernel      string  `json:"kernel"`      // events, dense or mixed, see snn.Network.Kernel
 	Events      float64 `json:"by_events"`   // share of samples, timesteps and layers computed by events
 	OverANN     float64 `json:"time_over_ann,omitempty"`
@@ -347,6 +347,14 @@ func (b *measurement) spiking(ctx context.Context, net *snn.Network) error {
 	return nil
 }
 
+// passesOf is how often neurons fire: in every timestep, or once.
+func passesOf(cfg *snn.Config) int {
+	if cfg.Schedule == snn.ScheduleAccumulate {
+		return 1
+	}
+	return cfg.Timesteps
+}
+
 func (b *measurement) spikingResult(c Converted, res *snn.Result, t Times) *SNN {
 	net, cfg := c.Net, c.Net.Config()
 	r := &SNN{Name: c.Name, Timesteps: cfg.Timesteps, Weights: cmp.Or(cfg.Weights, snn.F32), Schedule: cmp.Or(cfg.Schedule, snn.ScheduleSync),
@@ -369,7 +377,8 @@ func (b *measurement) spikingResult(c Converted, res *snn.Result, t Times) *SNN 
 		frames += float64(res.Kernels[i].Frames)
 		byEvents += float64(res.Kernels[i].EventFrames + res.Kernels[i].BaseFrames)
 	}
-	r.Density, r.Spikes = events/updates, spikes/updates
+	r.Density = events / updates * float64(cfg.Timesteps) / float64(passesOf(cfg))
+	r.Spikes = spikes / updates
 	if frames > 0 {
 		r.Events = byEvents / frames
 	}
@@ -378,9 +387,8 @@ func (b *measurement) spikingResult(c Converted, res *snn.Result, t Times) *SNN 
 	if b.result.ANN != nil && b.result.ANN.Median > 0 {
 		r.OverANN = t.Median / b.result.ANN.Median
 	}
-	passes, value := float64(cfg.Timesteps), 1.0
+	passes, value := float64(passesOf(cfg)), 1.0
 	if r.Schedule == snn.ScheduleAccumulate {
-		passes = 1
 		if r.MaxSpike*cfg.Timesteps > snn.MaxBurst {
 			value = 4
 		}

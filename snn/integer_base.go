@@ -29,8 +29,9 @@ const (
 	// of a frame. Measured on ResNet-20 at T=8 and maxspike 4, where base and
 	// difference on all layers took between 0.9 and 1.6 times as long as events
 	// alone: it pays where neurons burst evenly, not everywhere.
-	baseCost  = 1.3
-	baseFixed = 0.02
+	baseCost   = 1.3
+	baseCost16 = 1.2 // the same of weights of 16 bits, which are not kept negated
+	baseFixed  = 0.02
 	// signBytes is how much of the first cache weights of either sign under a
 	// kernel row may take; with more (3x3 of more than 64 channels) they displace
 	// each other, and base and difference lost to events on all layers of VGG16.
@@ -39,12 +40,11 @@ const (
 
 // signsFit says whether events of differences are worth packing weights for.
 func (part *intPart) signsFit(p Precision) bool {
-	const outputs, inputs = 64, 128 // that the kernel works on at a time
-	bytes := 2 * part.shape.KW * min(part.shape.Cin, inputs) * outputs
 	if p == I16 {
-		bytes *= 2
+		return true // the same weights take counts of either sign
 	}
-	return bytes <= signBytes
+	const outputs, inputs = 64, 128 // that the kernel works on at a time
+	return 2*part.shape.KW*min(part.shape.Cin, inputs)*outputs <= signBytes
 }
 
 // tryBase computes base and differences of the counts of sample g, if that can
@@ -63,11 +63,15 @@ func (l *intLayer) tryBase(r *run, k, g int, plain, share float64) bool {
 	roundedMean(base, x, steps)
 	_, n := kernel.CountSpikes(base)
 	cost := min(float64(n), share*float64(size)) + baseFixed*float64(steps*size)
+	event := baseCost
+	if r.net.plan.weights == I16 {
+		event = baseCost16
+	}
 	diff := part.diffOf(r, g, steps*size)
 	for t := range steps {
 		difference(diff[t*size:(t+1)*size], x[t*size:(t+1)*size], base)
 		_, n := kernel.CountSpikes(diff[t*size : (t+1)*size])
-		cost += baseCost * float64(n)
+		cost += event * float64(n)
 	}
 	return always || cost < plain
 }

@@ -111,6 +111,39 @@ func TestExportNIRAndBack(t *testing.T) {
 	wantFailure(t, call(t, "export", "--model", snn, "--out", filepath.Join(dir, "x.xyz")), 2, "names no format")
 }
 
+// TestExportONNXAndC writes what other programs read; that they compute the same
+// is tested in packages onnx and cexport.
+func TestExportONNXAndC(t *testing.T) {
+	model, input, output := goldenONNX(t, "ts17_dynbatch.onnx")
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	mustCall(t, "export", "--model", model, "--out", at("ann.onnx"), "--quiet")
+	mustCall(t, "infer", "--model", at("ann.onnx"), input, "--logits", at("y.npy"), "--quiet")
+	got, want := floats(t, at("y.npy")), floats(t, output)
+	for i, w := range want {
+		if d := got[i] - w; d > 1e-4 || d < -1e-4 {
+			t.Errorf("output %d: got %g, want %g", i, got[i], w)
+		}
+	}
+	mustCall(t, "convert", "--model", model, "--calib-data", input, "--T", "4", "--weights", "i8", "--out", at("snn.safetensors"), "--quiet")
+	for _, form := range []string{"loop", "scan", "unrolled", "staircase"} {
+		out := at(form + ".onnx")
+		mustCall(t, "export", "--model", at("snn.safetensors"), "--out", out, "--form", form, "--spike-counts", "--quiet")
+		if info, err := os.Stat(out); err != nil || info.Size() < 1000 {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+	r := wantJSON(t, mustCall(t, "export", "--model", at("snn.safetensors"), "--out", at("net.c"), "--name", "tiny", "--json", "-").stdout)
+	if files := r["files"].([]any); len(files) != 2 || r["flash_bytes"].(float64) < 1000 {
+		t.Errorf("got %v", r)
+	}
+	header, err := os.ReadFile(at("net.h"))
+	if err != nil || !strings.Contains(string(header), "int tiny_run(") {
+		t.Errorf("header: %v\n%s", err, header)
+	}
+	wantFailure(t, call(t, "export", "--model", model, "--out", at("ann.c"), "--quiet"), 1, "convert the ANN first")
+}
+
 func TestInferImages(t *testing.T) {
 	ann := saveNetwork(t, "ann")
 	wantFailure(t, call(t, "infer", "--model", ann), 2, "IMAGE")

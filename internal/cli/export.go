@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/adafire/adafire/cexport"
 	"github.com/adafire/adafire/checkpoint"
 	"github.com/adafire/adafire/internal/job"
 	"github.com/adafire/adafire/nir"
+	"github.com/adafire/adafire/onnx"
 	"github.com/spf13/cobra"
 )
 
@@ -19,11 +21,15 @@ type exportFlags struct {
 	profile string
 	target  string
 	check   bool
+	onnx    onnx.ExportOptions
+	form    string
+	counts  bool
+	name    string
 }
 
 // exporters are the formats, by the extension that stands for them.
 var exporters = []struct{ name, extension string }{
-	{"nir", ".nir"}, {"safetensors", ".safetensors"},
+	{"nir", ".nir"}, {"onnx", ".onnx"}, {"c", ".c"}, {"safetensors", ".safetensors"},
 }
 
 func exportCommand(a *app) *cobra.Command {
@@ -37,6 +43,11 @@ func exportCommand(a *app) *cobra.Command {
   .nir          a spiking network for simulators and neuromorphic chips. Profile
                 portable writes neurons that all of them load, with our rules
                 in metadata; exact spells bursts out in primitives
+  .onnx         an ANN (opset 17), or a spiking network: --form loop, scan over
+                event frames, unrolled, or staircase, the quantised ANN
+  .c            a spiking network with integer weights (--weights i8 or i16 when
+                it was converted) as one C99 file and a header, without malloc
+                and libraries, the same spikes bit for bit
   .safetensors  AdaFire's file, as import writes it
 
 --check says what the simulator or chip --target does differently with the
@@ -58,6 +69,12 @@ network, node by node, before anything is written; without --out it only checks.
 	f.BoolVar(&e.nir.Flatten, "flatten", false, "NIR: write Flatten and Affine, not a convolution as large as the map")
 	f.BoolVar(&e.nir.KeepGroups, "keep-groups", false, "NIR: write grouped convolutions as they are")
 	f.BoolVar(&e.nir.StartInput, "nir-start-input", false, "NIR, exact: an input for the initial potentials of every layer")
+	f.BoolVar(&e.onnx.KeepBatchNorm, "keep-bn", false, "ONNX: write batch norms, not folded")
+	f.BoolVar(&e.onnx.ExternalData, "external-data", false, "ONNX: weights in a second file")
+	forms := []string{string(onnx.SNNLoop), string(onnx.SNNScan), string(onnx.SNNUnrolled), string(onnx.SNNStaircase)}
+	choiceVar(f, &e.form, "form", forms[0], forms, "ONNX: how the time of a spiking network is written")
+	f.BoolVar(&e.counts, "spike-counts", false, "ONNX: the spike counts of every layer as outputs")
+	f.StringVar(&e.name, "name", "", "C: `NAME` before all names of the code (default: the file's)")
 	var targets []string
 	for _, t := range nir.Targets() {
 		targets = append(targets, t.Name)
@@ -112,6 +129,9 @@ type exportResult struct {
 	Out      string        `json:"out,omitempty"`
 	Format   string        `json:"format"`
 	Nodes    int           `json:"nodes,omitempty"`
+	Files    []string      `json:"files,omitempty"`
+	Flash    int64         `json:"flash_bytes,omitempty"` // of C: constants
+	RAM      int64         `json:"ram_bytes,omitempty"`   // of C: variables
 	Warnings []string      `json:"warnings,omitempty"`
 	Target   string        `json:"target,omitempty"`
 	Findings []nir.Finding `json:"findings,omitempty"`
@@ -123,6 +143,10 @@ func (s *session) export(path string, m *checkpoint.Model, e *exportFlags) error
 	switch e.to {
 	case "nir":
 		err = s.exportNIR(path, m, e, &r)
+	case "onnx":
+		err = s.exportONNX(path, m, e, &r)
+	case "c":
+		err = s.exportC(path, m, e, &r)
 	case "safetensors":
 		err = checkpoint.SaveModel(e.out, m, s.Force)
 	}
@@ -132,6 +156,9 @@ func (s *session) export(path string, m *checkpoint.Model, e *exportFlags) error
 	return s.Emit(r, func(w io.Writer) error {
 		if r.Out != "" {
 			fmt.Fprintf(w, "%s: %s\n", r.Out, r.Format)
+			if len(r.Files) > 0 {
+				fmt.Fprintf(w, "  %s: %d bytes of constants, %d of variables\n", strings.Join(r.Files, ", "), r.Flash, r.RAM)
+			}
 		}
 		for _, warning := range r.Warnings {
 			fmt.Fprintf(w, "  note: %s\n", warning)
@@ -147,6 +174,40 @@ func (s *session) export(path string, m *checkpoint.Model, e *exportFlags) error
 		}
 		return nil
 	})
+}
+
+func (s *session) exportONNX(path string, m *checkpoint.Model, e *exportFlags, r *exportResult) error {
+	p := m.Provenance
+	if m.Kind != checkpoint.KindSNN {
+		opt := e.onnx
+		opt.Classes, opt.Mean, opt.Std, opt.Version, opt.Force = p.Classes, p.Mean, p.Std, moduleVersion(), s.Force
+		return onnx.Export(e.out, m.Graph, opt)
+	}
+	c, err := job.Spiking(path, m)
+	if err != nil {
+		return err
+	}
+	report, err := onnx.ExportSNN(e.out, c.Graph, c.SNN, onnx.SNNOptions{Form: onnx.SNNForm(e.form), Counts: e.counts, ExternalData: e.onnx.ExternalData,
+		Classes: p.Classes, Mean: p.Mean, Std: p.Std, Version: moduleVersion(), Force: s.Force})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	r.Nodes, r.Warnings = report.Nodes, report.Warnings
+	return nil
+}
+
+func (s *session) exportC(path string, m *checkpoint.Model, e *exportFlags, r *exportResult) error {
+	c, err := job.Spiking(path, m)
+	if err != nil {
+		return withHint(err, "C holds spiking networks: convert the ANN first")
+	}
+	report, err := cexport.Write(e.out, &cexport.Network{Graph: c.Graph, SNN: c.SNN},
+		cexport.Options{Name: e.name, Classes: m.Provenance.Classes, Version: moduleVersion(), Force: s.Force})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	r.Files, r.Warnings, r.Flash, r.RAM = report.Files, report.Warnings, report.Flash, report.RAM
+	return nil
 }
 
 func (s *session) exportNIR(path string, m *checkpoint.Model, e *exportFlags, r *exportResult) error {

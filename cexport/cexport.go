@@ -110,6 +110,9 @@ func prepare(net *Network, report *Report) (*graph.Graph, error) {
 		return nil, fmt.Errorf("weights behind spikes are floats, whose sums differ between processors; convert with weights %s or %s: %w", snn.I8, snn.I16, fileerr.ErrUnsupported)
 	}
 	g := net.Graph.CloneShared()
+	if in := len(g.InputNodes()); in != 1 || len(g.Outputs) != 1 {
+		return nil, fmt.Errorf("%d inputs and %d outputs, the C code has one of each: %w", in, len(g.Outputs), fileerr.ErrUnsupported)
+	}
 	for {
 		out := g.Outputs[0]
 		switch out.Op.(type) {

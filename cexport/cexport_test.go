@@ -274,8 +274,9 @@ func TestDigits(t *testing.T) {
 				t.Fatal(err)
 			}
 			net := &cexport.Network{Graph: res.Graph, SNN: res.SNN}
-			for _, flag := range []string{"-O0", "-O2"} {
-				compare(t, build(t, cc, net, flag), net, x)
+			compare(t, build(t, cc, net, "-O2"), net, x)
+			if c.Arch == "vgg-small" {
+				compare(t, build(t, cc, net, "-O0"), net, x)
 			}
 		})
 	}

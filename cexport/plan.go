@@ -97,6 +97,11 @@ func (p *plan) classify() error {
 	for _, w := range p.wires {
 		n := w.node
 		if graph.IsActivation(n) {
+			switch n.Op.(type) {
+			case *graph.ReLU, *graph.ReLU6:
+			default:
+				return refuse(n, "neurons of two signs have no form in C; train with ReLU")
+			}
 			w.kind, w.layer, w.most = counts, layer, p.cfg.Layers[layer].MaxSpike
 			w.wide = w.most > snn.MaxBurst
 			layer++

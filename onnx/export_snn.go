@@ -83,6 +83,9 @@ func ExportSNNFile(g *graph.Graph, cfg *snn.Config, opt SNNOptions) (*File, *SNN
 	if _, err := snn.New(g, cfg); err != nil { // what package snn refuses
 		return nil, nil, err
 	}
+	if in := len(g.InputNodes()); in != 1 || len(g.Outputs) != 1 {
+		return nil, nil, fmt.Errorf("%d inputs and %d outputs, want one of each: %w", in, len(g.Outputs), fileerr.ErrUnsupported)
+	}
 	accumulates := cfg.Schedule == snn.ScheduleAccumulate
 	switch {
 	case !slices.Contains([]SNNForm{SNNLoop, SNNScan, SNNUnrolled, SNNStaircase}, opt.Form):

@@ -62,12 +62,12 @@ weights: the time of the dense kernels does not depend on that, but density and
 synaptic operations do.
 
 The share of the triad is that of moving the inputs, outputs and weights of all
-layers through memory once: above 100 %, caches keep them. Memory is what weights
-and buffers hold after a run. --layers tells, per layer, the kernel that computed
-it and the share of samples and timesteps that it computed by events (of which
-"base": by their differences from the rounded mean over time), and the density
-of the layer's spikes. --snn measures networks that are converted already, all
-in turn, so that their times can be compared.
+layers through memory once: above 100 %, caches keep them. Memory is what
+weights and buffers hold after a run. --layers tells, per layer, the kernel that
+computed it and the share of samples and timesteps that it computed by events
+(of which "base": by their differences from the rounded mean over time), and the
+density of the layer's spikes. --snn measures networks that are converted
+already, all in turn, so that their times can be compared.
 
 Arrays for --input and --calib-input are [N, H, W, C] or, as PyTorch and ONNX
 have it, [N, C, H, W].`,

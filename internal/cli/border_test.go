@@ -178,6 +178,9 @@ func TestRecordings(t *testing.T) {
 			t.Errorf("%s: got %v", to, c)
 		}
 	}
+	if got := mustCall(t, "data", "convert", csv, "-", "--to", "text"); strings.Count(got.stdout, "\n") < 200 {
+		t.Errorf("to standard output: %q", got.stdout)
+	}
 	for _, name := range []string{"strip.png", "clip.gif"} {
 		out := filepath.Join(dir, name)
 		mustCall(t, "data", "show", csv, "--frames", "3", "--out", out, "--quiet")

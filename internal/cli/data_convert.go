@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"time"
@@ -22,7 +23,8 @@ memory. The format of OUT is that of its extension, or --to. Times, order and
 polarity are kept; what a format cannot hold is an error.`,
 		Example: `  adafire data convert cat.aedat cat.raw --to evt3
   adafire data convert recording.raw events.csv
-  adafire data convert - out.npz < recording.aedat4`,
+  adafire data convert - out.npz < recording.aedat4
+  adafire data convert recording.raw - --to text | head`,
 		Args: positional(2, 2, "IN and OUT"),
 	}
 	f := cmd.Flags()
@@ -31,7 +33,7 @@ polarity are kept; what a format cannot hold is an error.`,
 	choiceVar(f, &out.Compression, "compression", "", []string{"none", "lz4", "zstd"}, "compression of AEDAT 4 (default lz4)")
 	f.BoolVar(&fromZero, "from-zero", false, "subtract the time of the first event")
 	cmd.RunE = a.run(func(s *session, args []string) error {
-		if err := s.CheckTarget(args[1]); err != nil {
+		if err := s.claimOutput("to", args[1]); err != nil {
 			return err
 		}
 		if out.Format == "" {
@@ -55,10 +57,18 @@ polarity are kept; what a format cannot hold is an error.`,
 		if h.Convention != codec.Raw {
 			h.Convention = "" // the events are in the canonical picture now
 		}
-		err = codec.Create(args[1], h, out, func(w events.Writer) (err error) {
-			n, err = events.Copy(w, r)
-			return err
-		})
+		if args[1] == "-" {
+			var w events.Writer
+			if w, err = codec.NewWriter(s.app.stdout, h, out); err == nil {
+				n, err = events.Copy(w, r)
+				err = cmp.Or(err, w.Close())
+			}
+		} else {
+			err = codec.Create(args[1], h, out, func(w events.Writer) (err error) {
+				n, err = events.Copy(w, r)
+				return err
+			})
+		}
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ const barWidth = 32
 // a line every ten seconds, at most. It is also a writer of whole lines that
 // keeps clear of the bar.
 type progressPrinter struct {
+	mute     bool // drop notes: --quiet
 	mu       sync.Mutex
 	w        io.Writer
 	off      bool // no bar and no lines; notes are still printed
@@ -125,6 +126,9 @@ func (p *progressPrinter) moveTo(done int64) {
 
 // Note prints a line that stays.
 func (p *progressPrinter) Note(text string) {
+	if p.mute {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.write([]byte(strings.TrimRight(text, "\n") + "\n"))

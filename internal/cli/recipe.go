@@ -107,7 +107,10 @@ func (t *trainFlags) recipe(s *session, d *job.Data) (job.TrainOptions, error) {
 	o := job.Recipe(d.Name, arch, info, s.Seed)
 	o.Model.Width, o.Model.Pooling, o.HoldOut, o.Init = t.width, t.pooling, t.holdOut, t.init
 	if t.epochs > 0 {
-		o.Config.Epochs = t.epochs
+		o.Config.Epochs, o.Config.Cooldown = t.epochs, 0
+		if o.Mix.OffEpoch > 0 {
+			o.Mix.OffEpoch = max(1, t.epochs*3/4)
+		}
 	}
 	if t.batchSize > 0 {
 		o.BatchSize = t.batchSize

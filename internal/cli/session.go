@@ -66,6 +66,7 @@ func (a *app) newSession(cmd *cobra.Command) (*session, error) {
 		s.Out = io.Discard
 	}
 	s.progress = newProgress(a.stderr, g.quiet || g.noProgress)
+	s.progress.mute = g.quiet
 	s.Err = s.progress
 	for _, path := range []string{g.json, g.cpuprofile, g.memprofile} {
 		if path != "" && path != "-" {

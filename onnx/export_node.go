@@ -313,9 +313,22 @@ func (e *exporter) flatten(n *graph.Node, v exval) exval {
 
 func (e *exporter) upsample(n *graph.Node, op *graph.Upsample, in exval) exval {
 	v := e.in(in, channelsFirst)
-	sizes := []string{v.name, "", "", ""}
-	dims := []string{e.samples(), e.ints(n.Name+".size", append([]int{n.Shape.Channels()}, n.Shape[:len(n.Shape)-1]...)...)}
-	sizes[3] = e.op("Concat", n.Name+".sizes", dims, exInt("axis", 0))
+	// Factors where they are exact, else sizes, which take the number of samples.
+	h, w, _ := n.Inputs[0].Shape.HWC()
+	space := n.Shape[:len(n.Shape)-1]
+	factors, exact := []float32{1, 1}, true
+	for k, size := range []int{h, w}[:len(space)] {
+		f := float64(space[k]) / float64(size)
+		exact = exact && float64(float32(f)) == f && f*float64(size) == float64(space[k])
+		factors = append(factors, float32(f))
+	}
+	var sizes []string
+	if exact {
+		sizes = []string{v.name, "", e.floats(n.Name+".scales", []int{len(factors)}, factors)}
+	} else {
+		dims := []string{e.samples(), e.ints(n.Name+".size", append([]int{n.Shape.Channels()}, space...)...)}
+		sizes = []string{v.name, "", "", e.op("Concat", n.Name+".sizes", dims, exInt("axis", 0))}
+	}
 	switch {
 	case op.Mode == "nearest":
 		return e.made(n, channelsFirst, "Resize", sizes, exString("mode", "nearest"),

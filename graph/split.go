@@ -337,3 +337,12 @@ func risesInParts(n *Node) bool {
 	}
 	return !slices.ContainsFunc(p.terms[1].coefficient, func(v float32) bool { return v > 0 })
 }
+
+// BecomesNeurons says whether conversion replaces n by spiking neurons: an
+// activation of its own (IsActivation), or one that SplitActivations can split.
+func BecomesNeurons(n *Node) bool {
+	if _, ok := n.Op.(*LeakyReLU); ok {
+		return true
+	}
+	return IsActivation(n) || partsOf(n) != nil
+}

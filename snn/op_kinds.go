@@ -179,3 +179,40 @@ func broadcastIndex(out, in graph.Shape) []int32 {
 	}
 	return index
 }
+
+// Convertible says whether a spiking network has a rule for node n between layers
+// of neurons (algorithms.md 1.6); varies says which of its inputs vary in time.
+// Activations that preparation splits have one.
+func Convertible(n *graph.Node, varies func(*graph.Node) bool) bool {
+	if graph.BecomesNeurons(n) {
+		return true
+	}
+	if ruleOf(n, varies) == behindOnly {
+		return false
+	}
+	if op, ok := n.Op.(*graph.ConvTranspose2D); ok && len(n.Inputs) == 1 && len(n.Shape) > 0 {
+		_, err := newConvTranspose(n, op, nil, nil)
+		return err == nil
+	}
+	return true
+}
+
+// Evaluates says whether a spiking network can run node n at all: on what does not
+// vary in time or, behind the last neurons, on means.
+func Evaluates(n *graph.Node) bool {
+	switch op := n.Op.(type) {
+	case *graph.Softmax, *graph.LogSoftmax, *graph.SoftmaxAxes, *graph.PReLU:
+		return true
+	case *graph.Binary:
+		switch op.Func {
+		case graph.Div, graph.Maximum, graph.Minimum, graph.Pow:
+			return true
+		}
+	case *graph.Reduce:
+		switch op.Func {
+		case graph.ReduceMin, graph.ReduceL1, graph.ReduceL2, graph.ReduceSumSquare:
+			return true
+		}
+	}
+	return elementFunction(n.Op) != nil || Convertible(n, func(*graph.Node) bool { return true })
+}

@@ -1,30 +1,37 @@
 #!/bin/sh
-# Usage: scripts/real-weights.sh [--venv DIR] [--quick] WEIGHTS [OUT]
+# Usage: scripts/real-weights.sh [--venv DIR] [--only NETWORK] [--quick] WEIGHTS [OUT]
 #
 # Converts released networks and compares the spiking networks with their ANNs:
 # what docs/real-weights.md shows. WEIGHTS is the folder that fetch-weights.sh
 # filled. The table goes to standard output; networks, outputs and craft.png go to
-# OUT (default: a temporary folder, removed afterwards). --quick leaves out the
-# step-by-step networks of MobileNetV2 and EfficientNet-Lite0, most of the time.
+# OUT (default: a temporary folder, removed afterwards). --only runs one of
+# mobilenet, lite and craft; --quick leaves out the classifiers that run step by
+# step, most of the time.
 #
 # NumPy and Pillow are installed with pip into the folder of --venv (default: a
-# temporary one). CALIB_SAMPLES (default 128) is the number of random crops of the
+# temporary one). CALIB_SAMPLES (default 64) is the number of random crops of the
 # photographs that the classifiers are calibrated with.
 set -eu
 
 # A setting for another library that makes NumPy's refuse to start on some machines.
 unset OPENBLAS_CORETYPE
 usage() {
-	echo "usage: $0 [--venv DIR] [--quick] WEIGHTS [OUT]" >&2
+	echo "usage: $0 [--venv DIR] [--only mobilenet|lite|craft] [--quick] WEIGHTS [OUT]" >&2
 	exit 2
 }
 venv=
 quick=
+only='mobilenet lite craft'
 while [ $# -gt 0 ]; do
 	case $1 in
 	--venv)
 		[ $# -ge 2 ] || usage
 		venv=$2
+		shift 2
+		;;
+	--only)
+		[ $# -ge 2 ] || usage
+		case $2 in mobilenet | lite | craft) only=$2 ;; *) usage ;; esac
 		shift 2
 		;;
 	--quick)
@@ -70,40 +77,51 @@ classify() {
 # spiking NAME ANN FLAGS: converts, runs, prints a row.
 spiking() {
 	name=$1
-	model=$2
+	ann=$2
 	shift 2
-	adafire convert --model "$model" --calib-data "$weights/photos" --calib-samples "${CALIB_SAMPLES:-128}" --maxspike 4 "$@" \
+	adafire convert --model "$ann" --calib-data "$weights/photos" --calib-samples "${CALIB_SAMPLES:-64}" --maxspike 4 "$@" \
 		--out "$out/$name.safetensors" >/dev/null
 	classify "$name" "$out/$name.safetensors"
 	compare classes "$out/names" "$out/${name%%-T*}.npy" "$out/$name.npy"
 }
 
-(find "$weights/photos" -type f | LC_ALL=C sort; find "$out/crops" -name '*.png' | LC_ALL=C sort) >"$out/names"
-echo
-echo "| network | five photographs | same top class | correlation of logits | relative error | of the five lost |"
-echo "| --- | --- | --- | --- | --- | --- |"
-for network in mobilenet lite; do
-	eval "model=\$$network"
-	classify "$network" "$model"
-	for t in 2 3 4 8; do
-		spiking "$network-T$t-accumulate" "$model" --T "$t" --schedule accumulate
+# classifier NAME: the table of one network.
+classifier() {
+	eval "model=\$$1"
+	echo
+	echo "| network | five photographs | same top class | correlation of logits | relative error | of the five lost |"
+	echo "| --- | --- | --- | --- | --- | --- |"
+	classify "$1" "$model"
+	for t in 2 3 4; do
+		spiking "$1-T$t-accumulate" "$model" --T "$t" --schedule accumulate
 	done
-	[ -z "$quick" ] || continue
-	for t in 4 6 8; do
-		spiking "$network-T$t" "$model" --T "$t"
+	[ -z "$quick" ] || return 0
+	for t in 8 7 6 4; do
+		spiking "$1-T$t" "$model" --T "$t"
 	done
-done
+}
 
-echo
-echo "| network | image | text map | link map | overlap of text above 0.4 |"
-echo "| --- | --- | --- | --- | --- |"
-shape=3x160x320
-adafire infer --model "$craft" --input-shape $shape --whole "$weights/page.png" "$weights/text.png" --logits "$out/craft.npy" >/dev/null
-mkdir -p "$work/text"
-cp "$weights/page.png" "$weights/text.png" "$work/text"
-for t in 8 4; do # the last one's picture stays
-	adafire convert --model "$craft" --input-shape $shape --calib-data "$work/text" --calib-samples 4 --maxspike 4 --T $t \
-		--out "$out/craft-T$t.safetensors" >/dev/null
-	adafire infer --model "$out/craft-T$t.safetensors" --whole "$weights/page.png" "$weights/text.png" --logits "$out/craft-T$t.npy" >/dev/null
-	compare maps "$weights" "$out/craft.npy" "$out/craft-T$t.npy" "$out/craft.png"
+# detector: the table of CRAFT, and the picture.
+detector() {
+	echo
+	echo "| network | image | text map | link map | overlap of text above 0.4 |"
+	echo "| --- | --- | --- | --- | --- |"
+	shape=3x160x320
+	adafire infer --model "$craft" --input-shape $shape --whole "$weights/page.png" "$weights/text.png" --logits "$out/craft.npy" >/dev/null
+	mkdir -p "$work/text"
+	cp "$weights/page.png" "$weights/text.png" "$work/text"
+	for t in 8 4; do # the last one's picture stays
+		adafire convert --model "$craft" --input-shape $shape --calib-data "$work/text" --calib-samples 4 --maxspike 4 --T $t \
+			--out "$out/craft-T$t.safetensors" >/dev/null
+		adafire infer --model "$out/craft-T$t.safetensors" --whole "$weights/page.png" "$weights/text.png" --logits "$out/craft-T$t.npy" >/dev/null
+		compare maps "$weights" "$out/craft.npy" "$out/craft-T$t.npy" "$out/craft.png"
+	done
+}
+
+(find "$weights/photos" -type f | LC_ALL=C sort; find "$out/crops" -name '*.png' | LC_ALL=C sort) >"$out/names"
+for network in $only; do
+	case $network in
+	craft) detector ;;
+	*) classifier "$network" ;;
+	esac
 done

@@ -47,7 +47,7 @@ def close(path, tolerance, wanted):
 
 def classes(names, ann, snn):
     """Prints how an SNN's outputs compare with those of its ANN."""
-    names = [pathlib.Path(n).stem for n in names.read_text().split()]
+    names = [pathlib.Path(n).stem for n in names.read_text().splitlines()]
     a, s = np.load(ann), np.load(snn)
     if a.shape != s.shape or len(a) != len(names):
         sys.exit(f"{snn}: outputs {s.shape}, the ANN's are {a.shape}, for {len(names)} images")

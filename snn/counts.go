@@ -102,7 +102,7 @@ func (n *Network) costs() []wireCost {
 		done[i] = true
 		c := newWireCost(node.Shape.Positions())
 		for _, r := range uses[node] {
-			n.addCost(&c, node, r, of)
+			n.addCost(&c, node, r, uses, of)
 		}
 		cost[i] = c
 		return &cost[i]
@@ -129,10 +129,12 @@ func newWireCost(positions int) wireCost {
 }
 
 // addCost adds what a spike of node causes in its reader r.
-func (n *Network) addCost(c *wireCost, node, r *graph.Node, of func(*graph.Node) *wireCost) {
+func (n *Network) addCost(c *wireCost, node, r *graph.Node, uses map[*graph.Node][]*graph.Node, of func(*graph.Node) *wireCost) {
 	h, w, _ := node.Shape.HWC()
 	oh, ow, cout := r.Shape.HWC()
+	layers := populations(r, uses)
 	direct := func(i int, k int64) {
+		k *= layers
 		c.sops[i] += k
 		if n.plan.wires[n.plan.index[r]].readout {
 			c.readout[i] += k

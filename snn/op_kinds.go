@@ -216,3 +216,36 @@ func Evaluates(n *graph.Node) bool {
 	}
 	return elementFunction(n.Op) != nil || Convertible(n, func(*graph.Node) bool { return true })
 }
+
+// populations is how many layers of neurons the output of node r reaches with
+// weights of their own: one, and one more for each that an affine node before it
+// lets see it otherwise, such as the second part of a split activation. Every
+// spike into r is a synaptic operation in each.
+func populations(r *graph.Node, uses map[*graph.Node][]*graph.Node) int64 {
+	var count func(r *graph.Node) (apart, others int64)
+	count = func(r *graph.Node) (apart, others int64) {
+		for _, u := range uses[r] {
+			switch u.Op.(type) {
+			case *graph.Affine:
+				seen := int64(0)
+				for _, to := range uses[u] {
+					if graph.IsActivation(to) {
+						seen++
+					}
+				}
+				if seen == 0 {
+					others = 1
+				}
+				apart += seen
+			case *graph.Add, *graph.BatchNorm, *graph.MaxPool2D, *graph.GlobalMaxPool:
+				a, o := count(u)
+				apart, others = apart+a, max(others, o)
+			default:
+				others = 1
+			}
+		}
+		return apart, others
+	}
+	apart, others := count(r)
+	return max(1, apart+others)
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/adafire/adafire/internal/parallel"
 	"github.com/adafire/adafire/tensor"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // operations are networks around the operations of imported graphs: what happens
@@ -400,4 +401,86 @@ func TestCumulativeMeans(t *testing.T) {
 	if found < 20 {
 		t.Errorf("%d operations on cumulative values among the networks, want 20 or more", found)
 	}
+}
+
+// TestSplitPopulationsAreCounted: a spike into a layer that two populations read
+// is two synaptic operations per output.
+func TestSplitPopulationsAreCounted(t *testing.T) {
+	for _, pooled := range []bool{false, true} {
+		b := &grower{g: graph.New(), rng: rand.New(rand.NewPCG(9, 6))}
+		input := b.g.Input("input", graph.Shape{4, 4, 2})
+		input.Shape = graph.Shape{4, 4, 2}
+		x := b.add(&graph.ReLU{}, nil, b.conv(input, 1, 4, 1, 1, true))
+		z := b.conv(x, 1, 5, 1, 1, true)
+		if pooled {
+			z = b.add(&graph.MaxPool2D{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}}, nil, z)
+		}
+		y := b.add(&graph.LeakyReLU{Alpha: 0.2}, nil, z)
+		b.g.Outputs = []*graph.Node{b.linear(b.add(&graph.Flatten{}, nil, y), 3)}
+		if n, err := graph.SplitActivations(b.g); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		cfg := b.config(4, ShiftInitial, MaxPoolExact)
+		res := mustRun(t, mustNew(t, b.g, cfg), nil, b.tensor(2, 1, 4, 4, 2), Options{})
+		if len(res.Layers) != 3 {
+			t.Fatalf("%d layers, want 3", len(res.Layers))
+		}
+		for l, fan := range []int64{10, 3, 3} {
+			if k := res.Layers[l]; k.Spikes[0] == 0 || k.SOPs[0] != fan*k.Spikes[0] {
+				t.Errorf("pooled %v, layer %d: %d operations of %d spikes, want %d each", pooled, l, k.SOPs[0], k.Spikes[0], fan)
+			}
+		}
+	}
+}
+
+// drawOperations is a network of a few of the operations in a row.
+func drawOperations(t *rapid.T) (*grower, *tensor.Tensor) {
+	b := &grower{g: graph.New(), rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 3))}
+	input := b.g.Input("input", graph.Shape{6, 4, 3})
+	input.Shape = graph.Shape{6, 4, 3}
+	x := b.relu(b.conv(input, 3, 8, 1, 1, true))
+	names := rapid.SliceOfN(rapid.SampledFrom(sortedOperations()), 1, 3).Draw(t, "operations")
+	for _, name := range names {
+		x = operations[name](b, input, x)
+		if rapid.Bool().Draw(t, "neurons") {
+			x = b.relu(x)
+		}
+		x = b.linear(b.add(&graph.Flatten{}, nil, x), 6*4*8)
+		x = b.add(&graph.Reshape{Shape: graph.Ints{6, 4, 8}}, nil, x)
+		if rapid.Bool().Draw(t, "neurons") {
+			x = b.relu(x)
+		}
+	}
+	tail := rapid.SampledFrom(operationTails).Draw(t, "tail")
+	b.g.Outputs = []*graph.Node{tail(b, x)}
+	return b, b.tensor(1.5, 3, 6, 4, 3)
+}
+
+// TestRowsOfOperations: step by step, in batches and by several workers, networks
+// of several of the operations give the same bits.
+func TestRowsOfOperations(t *testing.T) {
+	pool := parallel.New(3)
+	defer pool.Close()
+	rapid.Check(t, func(t *rapid.T) {
+		b, x := drawOperations(t)
+		cfg := b.config(rapid.IntRange(1, 4).Draw(t, "T"), ShiftInitial, MaxPoolExact)
+		cfg.Signed = rapid.Bool().Draw(t, "signed")
+		cfg.Weights = rapid.SampledFrom([]Precision{F32, I16, I8}).Draw(t, "weights")
+		net, err := New(b.g, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareSteps(t, net, pool, x, []int{cfg.Timesteps, 1, cfg.Timesteps})
+		one, err := net.Run(context.Background(), nil, x, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		many, err := net.Run(context.Background(), pool, x, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !sameBits(one.Logits.Data, many.Logits.Data) {
+			t.Error("the number of workers matters")
+		}
+	})
 }

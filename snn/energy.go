@@ -70,7 +70,9 @@ func (p EnergyProfile) Reference(n *Network, inputs []float64) float64 {
 // sample: those on the constant analog input, once, and those on values that
 // are no longer spikes (a layer behind another without neurons between), in
 // every timestep or, behind the last neurons and with ScheduleAccumulate, once. A layer that spikes reach
-// has none: its work is counted as synaptic operations.
+// has none: its work is counted as synaptic operations. Products of two values and
+// convolutions over three axes, which run on floats, have theirs whatever reaches
+// them.
 func (n *Network) MACs(node *graph.Node) int64 {
 	macs := node.MACs()
 	if macs == 0 {
@@ -81,12 +83,22 @@ func (n *Network) MACs(node *graph.Node) int64 {
 	switch {
 	case w.kind == analog:
 		return macs
-	case n.carriesSpikes(from):
+	case n.carriesSpikes(from) && !onFloats(node):
 		return 0
 	case w.readout:
 		return macs
 	}
 	return macs * int64(n.cfg.Timesteps)
+}
+
+// onFloats says whether the node multiplies floats also where its inputs are
+// spikes.
+func onFloats(node *graph.Node) bool {
+	switch node.Op.(type) {
+	case *graph.MatMul, *graph.ConvND:
+		return true
+	}
+	return false
 }
 
 // TotalMACs is the sum of MACs over all nodes.

@@ -484,3 +484,25 @@ func TestRowsOfOperations(t *testing.T) {
 		}
 	})
 }
+
+// TestProductMACs: products and convolutions of floats are paid in every timestep,
+// a convolution behind a max pool of currents, too.
+func TestProductMACs(t *testing.T) {
+	for name, kind := range map[string]string{
+		"matrix product":       "matmul",
+		"convolution nd":       "conv_nd",
+		"max pool of currents": "conv2d",
+	} {
+		b, _ := operationNetwork(name, 0)
+		net := mustNew(t, b.g, b.config(3, ShiftInitial, MaxPoolExact))
+		var last *graph.Node
+		for _, n := range b.g.Nodes {
+			if n.Kind() == kind {
+				last = n
+			}
+		}
+		if got := net.MACs(last); got == 0 || got != 3*last.MACs() {
+			t.Errorf("%s: %d multiply-accumulates in node %q, want 3 times %d", name, got, last.Name, last.MACs())
+		}
+	}
+}

@@ -2,6 +2,7 @@ package snn
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/adafire/adafire/graph"
 	"github.com/adafire/adafire/internal/kernel"
@@ -33,7 +34,8 @@ type intPart struct {
 	signed bool                   // events may be of differences
 	number int                    // of the part in its layer
 	rows   bool                   // frames are the columns of one image, see convShape
-	wide   bool                   // the counts are floats on their wire and become 16-bit numbers
+	wide   bool                   // the counts are floats on their wire and become whole numbers, see whole
+	tiny   bool                   // of 8 bits with their sign, else of 16
 	stuff  *stuffing              // of a transposed convolution
 	bias   []float32              // its part of the layer's, nil for none
 }
@@ -90,6 +92,7 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 		least := 0
 		if part.wide && p.signed {
 			least = -blocks[k].most
+			part.tiny = blocks[k].most <= math.MaxInt8
 		}
 		if p.weights == I8 {
 			bytes := make([]int8, len(q[k]))
@@ -120,6 +123,10 @@ func packEvents[W int8 | int16](p *plan, part *intPart, w []W, most int) {
 	if !p.mayUseEvents(part) {
 		return
 	}
+	if part.tiny { // counts have signs, which differences of theirs would not fit
+		part.events = kernel.NewIntEventFilter(part.shape, w, -most, most)
+		return
+	}
 	if most > 1 && part.stuff == nil && (p.choice == chooseBase || p.choice == chooseFaster && part.signsFit(p.weights)) {
 		part.events = kernel.NewIntEventFilter(part.shape, w, -most, most)
 	}
@@ -141,7 +148,7 @@ const (
 // mayUseEvents says whether a product is large enough for the choice between
 // kernels to matter.
 func (p *plan) mayUseEvents(part *intPart) bool {
-	if part.wide || p.choice == chooseDense {
+	if part.wide && !part.tiny || part.tiny && !part.signsFit(p.weights) || p.choice == chooseDense {
 		return false
 	}
 	s := part.shape
@@ -158,10 +165,11 @@ func (l *intLayer) choose(r *run) (live []int32) {
 	clear(ways)
 	for k := range l.parts {
 		part := &l.parts[k]
+		size := r.net.plan.wires[part.in].size
+		part.whole(r, frames*size)
 		if part.events == nil {
 			continue
 		}
-		size := r.net.plan.wires[part.in].size
 		share := kernel.IntCrossover(part.shape, part.filter, part.events)
 		if r.net.plan.choice == chooseEvents {
 			share = 2
@@ -172,7 +180,7 @@ func (l *intLayer) choose(r *run) (live []int32) {
 		for g := range r.samples {
 			plain := 0.0
 			for i := g * r.span; i < (g+1)*r.span; i++ {
-				_, n := kernel.CountSpikes(r.bytes[part.in][i*size : (i+1)*size])
+				_, n := kernel.CountSpikes(part.stored(r, i*size, (i+1)*size))
 				if float64(n) < share*float64(size) {
 					ways[k*frames+i] = byEvents
 				}
@@ -221,13 +229,19 @@ func (l *intLayer) sums(r *run, first, frames, lo, hi int, acc []int32, sc *intS
 				l.addBase(r, k, i/r.span, lo, hi, y, sc)
 				kernel.ConvIntEventRows(s, part.differences(r, i, j), part.events, lo, hi, y, true, &sc.kernel)
 			case byEvents:
-				bytes, _ := part.input(r, i, j-i, sc)
-				kernel.ConvIntEventRows(s, bytes, part.events, lo, hi, y, k > 0, &sc.kernel)
-			default:
-				if bytes, wide := part.input(r, i, j-i, sc); wide != nil {
-					kernel.ConvIntRows(s, wide, part.filter, lo, hi, y, k > 0, &sc.kernel)
+				if x := part.input(r, i, j-i, sc); x.tiny != nil {
+					kernel.ConvIntEventRows(s, x.tiny, part.events, lo, hi, y, k > 0, &sc.kernel)
 				} else {
-					kernel.ConvIntRows(s, bytes, part.filter, lo, hi, y, k > 0, &sc.kernel)
+					kernel.ConvIntEventRows(s, x.bytes, part.events, lo, hi, y, k > 0, &sc.kernel)
+				}
+			default:
+				switch x := part.input(r, i, j-i, sc); {
+				case x.wide != nil:
+					kernel.ConvIntRows(s, x.wide, part.filter, lo, hi, y, k > 0, &sc.kernel)
+				case x.tiny != nil:
+					kernel.ConvIntRows(s, x.tiny, part.filter, lo, hi, y, k > 0, &sc.kernel)
+				default:
+					kernel.ConvIntRows(s, x.bytes, part.filter, lo, hi, y, k > 0, &sc.kernel)
 				}
 			}
 			i = j
@@ -248,13 +262,19 @@ func (l *intLayer) sharedSums(r *run, first, frames int, acc []int32) {
 				l.addBase(r, k, i/r.span, 0, l.height(), y, sc)
 				sharedEvents(r, part, j-i, part.differences(r, i, j), y, true)
 			case byEvents:
-				bytes, _ := part.input(r, i, j-i, sc)
-				sharedEvents(r, part, j-i, bytes, y, k > 0)
-			default:
-				if bytes, wide := part.input(r, i, j-i, sc); wide != nil {
-					kernel.ConvInt(r.pool, s, wide, part.filter, y, k > 0)
+				if x := part.input(r, i, j-i, sc); x.tiny != nil {
+					sharedEvents(r, part, j-i, x.tiny, y, k > 0)
 				} else {
-					kernel.ConvInt(r.pool, s, bytes, part.filter, y, k > 0)
+					sharedEvents(r, part, j-i, x.bytes, y, k > 0)
+				}
+			default:
+				switch x := part.input(r, i, j-i, sc); {
+				case x.wide != nil:
+					kernel.ConvInt(r.pool, s, x.wide, part.filter, y, k > 0)
+				case x.tiny != nil:
+					kernel.ConvInt(r.pool, s, x.tiny, part.filter, y, k > 0)
+				default:
+					kernel.ConvInt(r.pool, s, x.bytes, part.filter, y, k > 0)
 				}
 			}
 			i = j
@@ -281,23 +301,59 @@ func (part *intPart) frames(n int) kernel.ConvShape {
 	return s
 }
 
-// input returns the counts of some frames as the part's kernel takes them.
-func (part *intPart) input(r *run, first, frames int, sc *intScratch) (bytes []uint8, wide []int16) {
+// intInput are counts as a kernel takes them: one of three.
+type intInput struct {
+	bytes []uint8
+	tiny  []int8
+	wide  []int16
+}
+
+// whole turns the n counts on the part's wire into whole numbers, if they are
+// floats.
+func (part *intPart) whole(r *run, n int) {
+	switch {
+	case !part.wide:
+	case part.tiny:
+		kernel.CountsFromFloat(rowOf(&r.scratch.tiny, part.number, 1, 0, n), r.floats[part.in][:n])
+	default:
+		kernel.CountsFromFloat(rowOf(&r.scratch.wide, part.number, 1, 0, n), r.floats[part.in][:n])
+	}
+}
+
+// stored returns counts at..to-1 of the part's wire, which have 8 bits, as bytes.
+func (part *intPart) stored(r *run, at, to int) []uint8 {
+	if !part.tiny {
+		return r.bytes[part.in][at:to]
+	}
+	x := r.scratch.tiny[part.number][at:to]
+	return unsafe.Slice((*uint8)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+}
+
+// input returns the counts of some frames as the part's kernel takes them; whole
+// must have been called.
+func (part *intPart) input(r *run, first, frames int, sc *intScratch) (x intInput) {
 	size := r.net.plan.wires[part.in].size
 	at, to := first*size, (first+frames)*size
-	if part.wide {
-		wide = widen(&sc.wide, r.floats[part.in][at:to])
-	} else {
-		bytes = r.bytes[part.in][at:to]
+	switch {
+	case part.tiny:
+		x.tiny = r.scratch.tiny[part.number][at:to]
+	case part.wide:
+		x.wide = r.scratch.wide[part.number][at:to]
+	default:
+		x.bytes = r.bytes[part.in][at:to]
 	}
 	if s := part.stuff; s != nil {
 		n := frames * s.outH * s.outW * s.c
-		if part.wide {
-			return nil, stuffFrames(s, grow(&sc.stuffedWide, n), wide)
+		switch {
+		case part.tiny:
+			x.tiny = stuffFrames(s, grow(&sc.stuffedTiny, n), x.tiny)
+		case part.wide:
+			x.wide = stuffFrames(s, grow(&sc.stuffedWide, n), x.wide)
+		default:
+			x.bytes = stuffFrames(s, grow(&sc.stuffed, n), x.bytes)
 		}
-		return stuffFrames(s, grow(&sc.stuffed, n), bytes), nil
 	}
-	return bytes, wide
+	return x
 }
 
 // intScratch is the working memory of one worker for integer layers.
@@ -308,18 +364,9 @@ type intScratch struct {
 	membrane    []float32
 	current     []float32
 	addend      []float32
-	wide        []int16
 	stuffed     []uint8
+	stuffedTiny []int8
 	stuffedWide []int16
-}
-
-// widen turns counts in floats into 16-bit numbers.
-func widen(buf *[]int16, x []float32) []int16 {
-	y := grow(buf, len(x))
-	for i, v := range x {
-		y[i] = int16(v)
-	}
-	return y
 }
 
 // A stuffing spreads out the inputs of a transposed convolution, so that the
@@ -333,7 +380,7 @@ type stuffing struct {
 }
 
 // stuffFrames spreads frames of counts out; dst is overwritten.
-func stuffFrames[E uint8 | int16](s *stuffing, dst, x []E) []E {
+func stuffFrames[E uint8 | int8 | int16](s *stuffing, dst, x []E) []E {
 	clear(dst)
 	in, out := s.h*s.w*s.c, s.outH*s.outW*s.c
 	for n := range len(x) / in {

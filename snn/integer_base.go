@@ -86,13 +86,13 @@ func (part *intPart) diffOf(r *run, g, size int) []uint8 {
 }
 
 // rowOf returns row i of buffer k, which has room for rows of the given size.
-func rowOf(buffers *[][]uint8, k, rows, i, size int) []uint8 {
+func rowOf[E any](buffers *[][]E, k, rows, i, size int) []E {
 	for len(*buffers) <= k {
 		*buffers = append(*buffers, nil)
 	}
 	b := &(*buffers)[k]
 	if len(*b) < rows*size {
-		*b = append(*b, make([]uint8, rows*size-len(*b))...)
+		*b = append(*b, make([]E, rows*size-len(*b))...)
 	}
 	return (*b)[i*size : (i+1)*size]
 }

@@ -13,13 +13,13 @@ func (r *run) memory() int64 {
 	}
 	n += 4 * (capacity(r.slots.cum) + capacity(r.slots.top))
 	n += 4 * (cap(sc.expanded) + cap(sc.current) + cap(sc.addend) + cap(sc.membrane) + cap(sc.sums) + cap(sc.cum) + cap(sc.top) + cap(sc.live) + cap(sc.logits) + cap(sc.running))
-	n += 8 * cap(sc.masks)
+	n += 8*cap(sc.masks) + capacity(sc.tiny) + 2*capacity(sc.wide)
 	for i := range sc.rows {
 		n += 4 * (cap(sc.rows[i].current) + cap(sc.rows[i].addend))
 	}
 	for i := range sc.ints {
 		w := &sc.ints[i]
-		n += 4*(cap(w.acc)+cap(w.membrane)+cap(w.current)+cap(w.addend)) + 2*(cap(w.wide)+cap(w.stuffedWide)) + cap(w.stuffed)
+		n += 4*(cap(w.acc)+cap(w.membrane)+cap(w.current)+cap(w.addend)) + 2*cap(w.stuffedWide) + cap(w.stuffed) + cap(w.stuffedTiny)
 		for k := range w.bases {
 			n += 4 * cap(w.bases[k].sums)
 		}

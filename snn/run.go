@@ -55,6 +55,8 @@ type scratch struct {
 	tallies      []rowTally
 	ways         []uint8   // per part of an integer layer and frame: byDense, ...
 	bases, diffs [][]uint8 // per part, see tryBase
+	tiny         [][]int8  // per part, see intPart.whole
+	wide         [][]int16 // the same
 	live         []int32   // counts of a frame that are not zero
 	logits       []float32
 	stay         []int // slots that stay

@@ -14029,3 +14029,179 @@ loop:
 	JNE     loop
 	VZEROUPPER
 	RET
+
+// func intNarrow8AVX2(dst *int8, src *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·intNarrow8AVX2(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    n+16(FP), DX
+	VMOVDQU intLaneOrder<>+0(SB), Y0
+
+loop:
+	VCVTTPS2DQ (CX), Y1
+	VCVTTPS2DQ 32(CX), Y2
+	VCVTTPS2DQ 64(CX), Y3
+	VCVTTPS2DQ 96(CX), Y4
+	VPACKSSDW  Y2, Y1, Y1
+	VPACKSSDW  Y4, Y3, Y3
+	VPACKSSWB  Y3, Y1, Y1
+	VPERMD     Y1, Y0, Y1
+	VMOVDQU    Y1, (AX)
+	ADDQ       $+128, CX
+	ADDQ       $0x20, AX
+	SUBQ       $0x20, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func intNarrow16AVX2(dst *int16, src *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·intNarrow16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+loop:
+	VCVTTPS2DQ (CX), Y0
+	VCVTTPS2DQ 32(CX), Y1
+	VCVTTPS2DQ 64(CX), Y2
+	VCVTTPS2DQ 96(CX), Y3
+	VPACKSSDW  Y1, Y0, Y0
+	VPACKSSDW  Y3, Y2, Y2
+	VPERMQ     $0xd8, Y0, Y0
+	VPERMQ     $0xd8, Y2, Y2
+	VMOVDQU    Y0, (AX)
+	VMOVDQU    Y2, 32(AX)
+	ADDQ       $+128, CX
+	ADDQ       $0x40, AX
+	SUBQ       $0x20, DX
+	JNE        loop
+	VZEROUPPER
+	RET
+
+// func fireSignedAVX2(c *fireSignedCall)
+// Requires: AVX, AVX2, FMA3
+TEXT ·fireSignedAVX2(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	VBROADCASTSS 72(AX), Y0
+	VBROADCASTSS 76(AX), Y1
+	VPXOR        Y2, Y2, Y2
+	VPXOR        Y3, Y3, Y3
+	VPXOR        Y4, Y4, Y4
+	VPXOR        Y5, Y5, Y5
+	MOVQ         $+1, R9
+	VMOVD        R9, X6
+	VPBROADCASTD X6, Y6
+
+row:
+	XORQ R8, R8
+
+channels:
+	VMOVUPS     (SI)(R8*4), Y7
+	MOVQ        R8, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VADDPS      (DX)(R8*4), Y7, Y7
+	VMINPS      (BX)(R8*4), Y1, Y8
+	VSUBPS      Y8, Y2, Y8
+	VMAXPS      Y8, Y7, Y8
+	VMINPS      Y1, Y8, Y8
+	VROUNDPS    $0x09, Y8, Y8
+	VADDPS      Y2, Y8, Y8
+	VMOVUPS     Y8, (CX)(R8*4)
+	VFMADD231PS Y2, Y7, Y3
+	VSUBPS      Y8, Y7, Y7
+	VMOVUPS     Y7, (DX)(R8*4)
+	VADDPS      (BX)(R8*4), Y8, Y7
+	VMOVUPS     Y7, (BX)(R8*4)
+	VCVTTPS2DQ  Y8, Y8
+	VPABSD      Y8, Y8
+	VPADDD      Y8, Y4, Y4
+	VPMINSD     Y6, Y8, Y8
+	VPADDD      Y8, Y5, Y5
+	ADDQ        $+8, R8
+	CMPQ        R8, 64(AX)
+	JLT         channels
+	MOVQ        56(AX), R9
+	SHLQ        $0x02, R9
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	ADDQ        R9, SI
+	DECQ        48(AX)
+	JNE         row
+	VMOVUPS     Y4, 80(AX)
+	VMOVUPS     Y5, 144(AX)
+	VMOVUPS     Y3, 208(AX)
+	VZEROUPPER
+	RET
+
+// func fireSignedAVX512(c *fireSignedCall)
+// Requires: AVX, AVX512F
+TEXT ·fireSignedAVX512(SB), NOSPLIT, $0-8
+	MOVQ         c+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         8(AX), DX
+	MOVQ         16(AX), BX
+	MOVQ         24(AX), SI
+	MOVQ         32(AX), DI
+	VBROADCASTSS 72(AX), Z0
+	VBROADCASTSS 76(AX), Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	MOVQ         $+1, R9
+	VMOVD        R9, X6
+	VPBROADCASTD X6, Z6
+
+row:
+	XORQ R8, R8
+
+channels:
+	VMOVUPS     (SI)(R8*4), Z7
+	MOVQ        R8, R9
+	ANDQ        40(AX), R9
+	VADDPS      (DI)(R9*4), Z7, Z7
+	VADDPS      Z0, Z7, Z7
+	VADDPS      (DX)(R8*4), Z7, Z7
+	VMINPS      (BX)(R8*4), Z1, Z8
+	VSUBPS      Z8, Z2, Z8
+	VMAXPS      Z8, Z7, Z8
+	VMINPS      Z1, Z8, Z8
+	VRNDSCALEPS $0x09, Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VMOVUPS     Z8, (CX)(R8*4)
+	VFMADD231PS Z2, Z7, Z3
+	VSUBPS      Z8, Z7, Z7
+	VMOVUPS     Z7, (DX)(R8*4)
+	VADDPS      (BX)(R8*4), Z8, Z7
+	VMOVUPS     Z7, (BX)(R8*4)
+	VCVTTPS2DQ  Z8, Z8
+	VPABSD      Z8, Z8
+	VPADDD      Z8, Z4, Z4
+	VPMINSD     Z6, Z8, Z8
+	VPADDD      Z8, Z5, Z5
+	ADDQ        $+16, R8
+	CMPQ        R8, 64(AX)
+	JLT         channels
+	MOVQ        56(AX), R9
+	SHLQ        $0x02, R9
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	ADDQ        R9, SI
+	DECQ        48(AX)
+	JNE         row
+	VMOVUPS     Z4, 80(AX)
+	VMOVUPS     Z5, 144(AX)
+	VMOVUPS     Z3, 208(AX)
+	VZEROUPPER
+	RET

@@ -19,3 +19,9 @@ func intCompress(bool, bool, *intCompressCall) bool { return false }
 func intDepthwiseTile(int, *intDepthwiseCall) bool { return false }
 
 func copyIntsVec[P uint8 | int16, C SpikeCount]([]P, []C, P) int { return 0 }
+
+func fireSignedVec([]float32, []float32, []float32, []float32, []float32, float32, float32) (done int, spikes, events int64, finite bool) {
+	return 0, 0, 0, true
+}
+
+func countsFromFloatVec[P int8 | int16]([]P, []float32) int { return 0 }

@@ -508,3 +508,23 @@ func intWidenS8AVX2(dst *int16, src *uint8, n int)
 //
 //go:noescape
 func intOffsetAVX2(dst *uint8, src *uint8, offset uint64, n int)
+
+// intNarrow8AVX2 converts n > 0 floats, n a multiple of 32.
+//
+//go:noescape
+func intNarrow8AVX2(dst *int8, src *float32, n int)
+
+// intNarrow16AVX2 converts n > 0 floats, n a multiple of 32.
+//
+//go:noescape
+func intNarrow16AVX2(dst *int16, src *float32, n int)
+
+// fireSignedAVX2 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireSignedAVX2(c *fireSignedCall)
+
+// fireSignedAVX512 fires n neurons (of c) of every row; spikes, events and bad are sums of lanes.
+//
+//go:noescape
+func fireSignedAVX512(c *fireSignedCall)

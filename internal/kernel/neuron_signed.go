@@ -25,14 +25,26 @@ func FireSigned(counts, v, sum, current, offset []float32, shift, maxSpike float
 	if offset != nil {
 		whole("FireSigned", len(v), len(offset))
 	}
+	done, spikes, events, finite := fireSignedVec(counts, v, sum, current, offset, shift, maxSpike)
+	n := len(v)
+	if offset != nil {
+		n = len(offset)
+	}
+	for lo := 0; done < n && lo < len(v); lo += n {
+		k, e, ok := fireSignedPortable(counts, v, sum, current, offset, shift, maxSpike, lo, lo+done, lo+n)
+		spikes, events, finite = spikes+k, events+e, finite && ok
+	}
+	return spikes, events, finite
+}
+
+// fireSignedPortable is the specification, for the neurons i0..i1-1; offset is of
+// neurons from lo on.
+func fireSignedPortable(counts, v, sum, current, offset []float32, shift, maxSpike float32, lo, i0, i1 int) (spikes, events int64, finite bool) {
 	finite = true
-	ch := 0
-	for i, in := range current {
+	for i := i0; i < i1; i++ {
+		in := current[i]
 		if offset != nil {
-			in += offset[ch]
-			if ch++; ch == len(offset) {
-				ch = 0
-			}
+			in += offset[i-lo]
 		}
 		u := v[i] + (in + shift)
 		if u-u != 0 { // NaN or infinite
@@ -59,4 +71,12 @@ func FireSigned(counts, v, sum, current, offset []float32, shift, maxSpike float
 		}
 	}
 	return spikes, events, finite
+}
+
+// CountsFromFloat sets dst to the whole numbers x, which must fit P.
+func CountsFromFloat[P int8 | int16](dst []P, x []float32) {
+	same("CountsFromFloat", len(dst), len(x))
+	for i := countsFromFloatVec(dst, x); i < len(x); i++ {
+		dst[i] = P(x[i])
+	}
 }

@@ -151,3 +151,45 @@ func widen(c *build.Context) {
 	c.VZEROUPPER()
 	c.RET()
 }
+
+// narrow turns whole numbers in floats into integers of 8 or 16 bits.
+func narrow(c *build.Context) {
+	for _, bits := range []int{8, 16} {
+		c.Function(fmt.Sprintf("intNarrow%dAVX2", bits))
+		c.Attributes(attr.NOSPLIT)
+		c.SignatureExpr(fmt.Sprintf("func(dst *int%d, src *float32, n int)", bits))
+		c.Pragma("noescape")
+		c.Doc(fmt.Sprintf("intNarrow%dAVX2 converts n > 0 floats, n a multiple of 32.", bits))
+		dst, src, n := c.GP64(), c.GP64(), c.GP64()
+		c.Load(c.Param("dst"), dst)
+		c.Load(c.Param("src"), src)
+		c.Load(c.Param("n"), n)
+		order := c.YMM()
+		if bits == 8 {
+			c.VMOVDQU(laneOrder(c), order)
+		}
+		c.Label("loop")
+		var v [4]reg.VecVirtual
+		for i := range v {
+			v[i] = c.YMM()
+			c.VCVTTPS2DQ(Mem{Base: src, Disp: 32 * i}, v[i])
+		}
+		c.VPACKSSDW(v[1], v[0], v[0])
+		c.VPACKSSDW(v[3], v[2], v[2])
+		if bits == 8 {
+			c.VPACKSSWB(v[2], v[0], v[0])
+			c.VPERMD(v[0], order, v[0])
+			c.VMOVDQU(v[0], Mem{Base: dst})
+		} else {
+			c.VPERMQ(Imm(0xd8), v[0], v[0])
+			c.VPERMQ(Imm(0xd8), v[2], v[2])
+			c.VMOVDQU(v[0], Mem{Base: dst})
+			c.VMOVDQU(v[2], Mem{Base: dst, Disp: 32})
+		}
+		c.ADDQ(I32(128), src)
+		c.ADDQ(Imm(uint64(32*bits/8)), dst)
+		c.SUBQ(Imm(32), n)
+		c.JNE(LabelRef("loop"))
+		end(c)
+	}
+}

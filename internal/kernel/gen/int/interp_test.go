@@ -344,6 +344,80 @@ func checkNeurons(t *testing.T, p *program, r *rand.Rand, isa string, lanes int,
 	}
 }
 
+func TestSignedNeurons(t *testing.T) {
+	p := compile(t)
+	for isa, lanes := range map[string]int{"AVX2": 8, "AVX512": 16} {
+		r := rand.New(rand.NewPCG(5, uint64(lanes)))
+		for n := range 40 {
+			checkSigned(t, p, r, isa, lanes, n)
+		}
+	}
+}
+
+func checkSigned(t *testing.T, p *program, r *rand.Rand, isa string, lanes, scenario int) {
+	t.Helper()
+	rows, done := 1+r.IntN(3), lanes*(1+r.IntN(4))
+	ch := done + r.IntN(lanes)
+	n := rows * ch
+	v, sum, current, counts := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
+	most := float32(1 + r.IntN(300))
+	for i := range v {
+		v[i], current[i], sum[i] = 8*r.Float32()-4, most*(2*r.Float32()-1), float32(r.IntN(5))
+		if r.IntN(8) == 0 {
+			v[i], current[i] = float32(math.Copysign(0, -1)), float32(math.Copysign(0, -1))
+		}
+		counts[i] = 99
+	}
+	offset, mask, shift := make([]float32, ch), uint64(math.MaxUint64), 2*r.Float32()-1
+	for i := range offset {
+		offset[i] = r.Float32()
+	}
+	if r.IntN(2) == 0 {
+		offset, mask, shift = make([]float32, lanes), 0, 0
+	}
+	m := newMachine(p.file)
+	fields := map[int]uint64{signedCounts: put(m, counts), signedV: put(m, v), signedSum: put(m, sum), signedCurrent: put(m, current),
+		signedOffset: put(m, offset), signedOffsetMask: mask, signedRows: uint64(rows), signedC: uint64(ch), signedN: uint64(done),
+		signedShift: uint64(math.Float32bits(shift)) | uint64(math.Float32bits(most))<<32}
+	call := p.call(t, m, "fireSigned"+isa, signedBad+64, fields)
+	var spikes, events int32
+	for row := range rows {
+		for c := range done {
+			i := row*ch + c
+			in := current[i]
+			if mask != 0 {
+				in += offset[c]
+			}
+			u := v[i] + (in + shift)
+			k := float32(int(math.Floor(float64(min(max(u, -min(most, sum[i])), most)))))
+			v[i], counts[i], sum[i] = u-k, k, sum[i]+k
+			spikes += int32(max(k, -k))
+			if k != 0 {
+				events++
+			}
+		}
+	}
+	for _, f := range []struct {
+		name string
+		at   int
+		want []float32
+	}{{"count", signedCounts, counts}, {"potential", signedV, v}, {"sum", signedSum, sum}} {
+		for i, got := range get[float32](m, fields[f.at], n) {
+			if math.Float32bits(got) != math.Float32bits(f.want[i]) {
+				t.Fatalf("fireSigned%s, scenario %d: %s %d is %g, want %g", isa, scenario, f.name, i, got, f.want[i])
+			}
+		}
+	}
+	result := m.memory[call>>32-1].data
+	for i := range 16 {
+		spikes -= int32(binary.LittleEndian.Uint32(result[signedSpikes+4*i:]))
+		events -= int32(binary.LittleEndian.Uint32(result[signedEvents+4*i:]))
+	}
+	if spikes != 0 || events != 0 {
+		t.Fatalf("fireSigned%s, scenario %d: %d spikes and %d events missing", isa, scenario, spikes, events)
+	}
+}
+
 // lane is where a row of weights holds an output channel, see intEventLane in
 // the kernel package.
 func lane(width, j int) int {
@@ -452,7 +526,7 @@ func narrowed(v []int16) []byte {
 func TestEveryFunctionIsTested(t *testing.T) {
 	for name := range compile(t).byName {
 		known := strings.Contains(name, "AVX2")
-		for _, p := range []string{"intTile", "fireInt", "intCurrents", "intEventRow"} {
+		for _, p := range []string{"intTile", "fireInt", "intCurrents", "fireSigned", "intEventRow"} {
 			known = known || strings.HasPrefix(name, p)
 		}
 		if !known {

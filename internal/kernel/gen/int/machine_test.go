@@ -365,6 +365,19 @@ func (m *machine) executeVector(opcode string, o []operand.Op, last operand.Op) 
 		for k := range n {
 			out[k] = byte(max(int8(v[k]), -int8(v[k])))
 		}
+	case "VPABSD":
+		v := m.vector(o[0], n)
+		for k := range n / 4 {
+			out.put32(k, uint32(max(int32(v.u32(k)), -int32(v.u32(k)))))
+		}
+	case "VROUNDPS", "VRNDSCALEPS":
+		if m.int(o[0]) != 9 {
+			failf("only rounding down is known here")
+		}
+		v := m.vector(o[1], n)
+		for k := range n / 4 {
+			out.putFloat(k, float32(math.Floor(float64(v.float(k)))))
+		}
 	case "VPTERNLOGD":
 		if uint8(m.int(o[0])) != 0xff {
 			failf("only the function that is always 1 is known here")
@@ -413,6 +426,10 @@ func (m *machine) executeBinary(opcode string, a, b, dst vector, out *vector, n 
 	case "VPADDD":
 		for k := range n / 4 {
 			out.put32(k, a.u32(k)+b.u32(k))
+		}
+	case "VPMINSD":
+		for k := range n / 4 {
+			out.put32(k, uint32(min(int32(a.u32(k)), int32(b.u32(k)))))
 		}
 	case "VPADDQ":
 		for k := range n / 8 {

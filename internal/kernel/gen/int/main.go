@@ -46,6 +46,8 @@ func generate(c *build.Context) {
 	depthwise(c, 4)
 	depthwise(c, 1)
 	widen(c)
+	narrow(c)
+	signedNeurons(c)
 }
 
 // target is an instruction set, what it multiplies, and a number of weight

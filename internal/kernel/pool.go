@@ -68,8 +68,10 @@ func (s PoolShape) check(what string, in, out int) {
 	if err := s.Validate(); err != nil {
 		panic("kernel: " + what + ": " + err.Error())
 	}
-	same(what+" input", in, s.N*s.in())
-	same(what+" output", out, s.N*s.out())
+	if in != s.N*s.in() || out != s.N*s.out() { // names on the heap only if they are needed
+		same(what+" input", in, s.N*s.in())
+		same(what+" output", out, s.N*s.out())
+	}
 }
 
 // window is the part of a pooling window inside the input: kh rows and kw
@@ -91,19 +93,33 @@ func MaxPool(p *parallel.Pool, s PoolShape, x, y []float32, argmax []int32) {
 	if argmax != nil {
 		same("MaxPool argmax", len(argmax), len(y))
 	}
-	row := s.OutW * s.C
-	p.For(s.N*s.OutH, func(i int) {
-		n, oh := i/s.OutH, i%s.OutH
-		plane := x[n*s.in() : (n+1)*s.in()]
-		for ow := range s.OutW {
-			at := i*row + ow*s.C
-			var arg []int32
-			if argmax != nil {
-				arg = argmax[at : at+s.C]
-			}
-			maxWindow(y[at:at+s.C], arg, plane, s.W, s.window(oh, ow))
+	if p.Workers() == 1 {
+		for i := range s.N * s.OutH {
+			s.maxRow(i, x, y, argmax)
 		}
-	})
+		return
+	}
+	s.maxParallel(p, x, y, argmax)
+}
+
+// maxParallel stands apart: a closure's variables live on the heap in all of
+// the function that makes it.
+func (s PoolShape) maxParallel(p *parallel.Pool, x, y []float32, argmax []int32) {
+	p.For(s.N*s.OutH, func(i int) { s.maxRow(i, x, y, argmax) })
+}
+
+// maxRow is row i of all samples' output rows.
+func (s PoolShape) maxRow(i int, x, y []float32, argmax []int32) {
+	n, oh := i/s.OutH, i%s.OutH
+	plane := x[n*s.in() : (n+1)*s.in()]
+	for ow := range s.OutW {
+		at := (i*s.OutW + ow) * s.C
+		var arg []int32
+		if argmax != nil {
+			arg = argmax[at : at+s.C]
+		}
+		maxWindow(y[at:at+s.C], arg, plane, s.W, s.window(oh, ow))
+	}
 }
 
 // maxWindow is MaxPool of one window, c = len(y) channels; arg may be nil.
@@ -167,15 +183,27 @@ func (s PoolShape) divisor(oh, ow int, countPad bool) float32 {
 // as in PyTorch. The sum runs in row order in float32.
 func AvgPool(p *parallel.Pool, s PoolShape, x, y []float32, countPad bool) {
 	s.check("AvgPool", len(x), len(y))
-	row := s.OutW * s.C
-	p.For(s.N*s.OutH, func(i int) {
-		n, oh := i/s.OutH, i%s.OutH
-		plane := x[n*s.in() : (n+1)*s.in()]
-		for ow := range s.OutW {
-			at := i*row + ow*s.C
-			avgWindow(y[at:at+s.C], plane, s.W, s.window(oh, ow), s.divisor(oh, ow, countPad))
+	if p.Workers() == 1 {
+		for i := range s.N * s.OutH {
+			s.avgRow(i, x, y, countPad)
 		}
-	})
+		return
+	}
+	s.avgParallel(p, x, y, countPad)
+}
+
+func (s PoolShape) avgParallel(p *parallel.Pool, x, y []float32, countPad bool) {
+	p.For(s.N*s.OutH, func(i int) { s.avgRow(i, x, y, countPad) })
+}
+
+// avgRow is row i of all samples' output rows.
+func (s PoolShape) avgRow(i int, x, y []float32, countPad bool) {
+	n, oh := i/s.OutH, i%s.OutH
+	plane := x[n*s.in() : (n+1)*s.in()]
+	for ow := range s.OutW {
+		at := (i*s.OutW + ow) * s.C
+		avgWindow(y[at:at+s.C], plane, s.W, s.window(oh, ow), s.divisor(oh, ow, countPad))
+	}
 }
 
 // avgWindow is AvgPool of one window, c = len(y) channels.

@@ -11,14 +11,27 @@ import (
 // weights behind; see AvgPool for the divisors where it varies.
 func SumPoolCounts(p *parallel.Pool, s PoolShape, counts []uint8, y []float32) {
 	s.check("SumPoolCounts", len(counts), len(y))
-	p.For(s.N*s.OutH, func(i int) {
-		n, oh := i/s.OutH, i%s.OutH
-		plane := counts[n*s.in() : (n+1)*s.in()]
-		for ow := range s.OutW {
-			at := (i*s.OutW + ow) * s.C
-			sumWindowCounts(y[at:at+s.C], plane, s.W, s.window(oh, ow))
+	if p.Workers() == 1 {
+		for i := range s.N * s.OutH {
+			s.sumRow(i, counts, y)
 		}
-	})
+		return
+	}
+	s.sumParallel(p, counts, y)
+}
+
+func (s PoolShape) sumParallel(p *parallel.Pool, counts []uint8, y []float32) {
+	p.For(s.N*s.OutH, func(i int) { s.sumRow(i, counts, y) })
+}
+
+// sumRow is row i of all samples' output rows.
+func (s PoolShape) sumRow(i int, counts []uint8, y []float32) {
+	n, oh := i/s.OutH, i%s.OutH
+	plane := counts[n*s.in() : (n+1)*s.in()]
+	for ow := range s.OutW {
+		at := (i*s.OutW + ow) * s.C
+		sumWindowCounts(y[at:at+s.C], plane, s.W, s.window(oh, ow))
+	}
 }
 
 func sumWindowCounts(y []float32, plane []uint8, w int, win window) {

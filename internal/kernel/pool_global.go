@@ -6,13 +6,31 @@ import "github.com/adafire/adafire/internal/parallel"
 // sums in float64, in order.
 func GlobalAvgPool(p *parallel.Pool, n, positions, c int, x, y []float32) {
 	checkGlobal("GlobalAvgPool", n, positions, c, len(x), len(y))
-	p.For(n, func(i int) {
-		acc := make([]float64, c)
-		columnSums(acc, x[i*positions*c:(i+1)*positions*c], c)
-		for ch, sum := range acc {
-			y[i*c+ch] = float32(sum / float64(positions))
+	if p.Workers() == 1 {
+		for i := range n {
+			globalMean(y[i*c:(i+1)*c], x[i*positions*c:(i+1)*positions*c])
 		}
-	})
+		return
+	}
+	globalAvgParallel(p, n, positions, c, x, y)
+}
+
+func globalAvgParallel(p *parallel.Pool, n, positions, c int, x, y []float32) {
+	p.For(n, func(i int) { globalMean(y[i*c:(i+1)*c], x[i*positions*c:(i+1)*positions*c]) })
+}
+
+// globalMean is GlobalAvgPool of one sample of len(y) channels.
+func globalMean(y, x []float32) {
+	c := len(y)
+	var room [2048]float64 // not on the heap, but for more channels
+	acc := room[:min(c, len(room))]
+	if c > len(room) {
+		acc = make([]float64, c)
+	}
+	columnSums(acc, x, c)
+	for ch, sum := range acc {
+		y[ch] = float32(sum / float64(len(x)/c))
+	}
 }
 
 // GlobalAvgPoolBackward sets every position of dx [n,positions,c] to
@@ -53,6 +71,8 @@ func checkGlobal(what string, n, positions, c, in, out int) {
 	if n < 0 || positions < 1 || c < 0 {
 		panic("kernel: " + what + ": no positions or negative sizes")
 	}
-	same(what+" input", in, n*positions*c)
-	same(what+" output", out, n*c)
+	if in != n*positions*c || out != n*c {
+		same(what+" input", in, n*positions*c)
+		same(what+" output", out, n*c)
+	}
 }

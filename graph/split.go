@@ -18,7 +18,9 @@ import (
 // A slope must be one number per channel or one in all. Convolutions and fully
 // connected layers that read the activation read its parts side by side, with
 // the coefficients in their weights, so that spikes stay spikes; other readers
-// read the sum. The first part keeps the activation's name. A max pool that is the
+// read the sum. The first part keeps the activation's name. A layer
+// that drives two ReLUs and nothing else gets its outputs a second time with the
+// opposite sign, and the two become one. A max pool that is the
 // only reader of a rising activation moves before it, where it has one part to
 // pool. Shapes must have been inferred; they are inferred anew.
 func SplitActivations(g *Graph) (int, error) {
@@ -152,7 +154,19 @@ func (s *splitter) split(n *Node, p *parts) {
 	x := n.Inputs[0]
 	var acts []*Node
 	var coefficients [][]float32
+	for _, t := range p.terms {
+		coefficients = append(coefficients, t.coefficient)
+	}
+	var joined, sum *Node
+	if s.doubles(x, p) {
+		// One layer with twice the outputs, and one activation.
+		doubleOutputs(x)
+		joined = add(n.Name, p.terms[0].op, nil, x)
+	}
 	for i, t := range p.terms {
+		if joined != nil {
+			break
+		}
 		name, in := n.Name, x
 		if i > 0 {
 			name = s.name(n.Name + "_negative")
@@ -168,9 +182,7 @@ func (s *splitter) split(n *Node, p *parts) {
 			in = add(s.name(name+"_input"), &Affine{}, params, x)
 		}
 		acts = append(acts, add(name, t.op, nil, in))
-		coefficients = append(coefficients, t.coefficient)
 	}
-	var joined, sum *Node
 	side := func() *Node {
 		if joined == nil {
 			if joined = acts[0]; len(acts) > 1 {
@@ -180,6 +192,11 @@ func (s *splitter) split(n *Node, p *parts) {
 		return joined
 	}
 	total := func() *Node {
+		if sum == nil && acts == nil {
+			for i, name := range []string{"_positive", "_negative"} {
+				acts = append(acts, add(s.name(n.Name+name), lastAxis(shape, i*shape.Channels()), nil, joined))
+			}
+		}
 		if sum == nil {
 			sum = s.sum(n, p, acts, add)
 		}
@@ -212,6 +229,62 @@ func (s *splitter) split(n *Node, p *parts) {
 	}
 	at := slices.Index(s.g.Nodes, n)
 	s.g.Nodes = slices.Replace(s.g.Nodes, at, at+1, made...)
+}
+
+// doubles says whether the parts of an activation can be one activation of a
+// layer x with twice the outputs, the second half with the opposite sign: x drives
+// nothing else then, which lets calibration see it as the activation's own.
+func (s *splitter) doubles(x *Node, p *parts) bool {
+	switch op := x.Op.(type) {
+	case *Linear:
+	case *Conv2D:
+		if op.Groups != 1 {
+			return false
+		}
+	default:
+		return false
+	}
+	if len(p.terms) != 2 || p.constant != 0 || s.g.IsOutput(x) || len(s.g.Consumers()[x]) != 1 {
+		return false
+	}
+	for i, scale := range []float32{1, -1} {
+		if t := p.terms[i]; t.op.Kind() != "relu" || t.scale != scale || t.shift != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// doubleOutputs gives a layer its outputs a second time, with the opposite sign.
+func doubleOutputs(x *Node) {
+	params := make(Params, len(x.Params))
+	for role, t := range x.Params {
+		axes := len(t.Shape)
+		out := t.Shape[axes-1]
+		twice := &tensor.Tensor{Shape: slices.Clone(t.Shape), Data: make([]float32, 0, 2*len(t.Data))}
+		twice.Shape[axes-1] *= 2
+		for r := 0; r < len(t.Data); r += out {
+			row := t.Data[r : r+out]
+			twice.Data = append(twice.Data, row...)
+			for _, v := range row {
+				twice.Data = append(twice.Data, -v)
+			}
+		}
+		params[role] = twice
+	}
+	x.Params = params
+	x.Shape = slices.Clone(x.Shape)
+	x.Shape[len(x.Shape)-1] *= 2
+}
+
+// lastAxis is the slice that takes as many channels as shape has from start on.
+func lastAxis(shape Shape, start int) *Slice {
+	op := &Slice{Start: make(Ints, len(shape)), Size: Ints(slices.Clone(shape)), Step: make(Ints, len(shape))}
+	for i := range op.Step {
+		op.Step[i] = 1
+	}
+	op.Start[len(shape)-1] = start
+	return op
 }
 
 // sum adds up the parts.

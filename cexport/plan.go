@@ -98,7 +98,7 @@ func (p *plan) classify() error {
 		n := w.node
 		if graph.IsActivation(n) {
 			switch n.Op.(type) {
-			case *graph.ReLU, *graph.ReLU6:
+			case *graph.ReLU, *graph.ReLU6, *graph.Clip: // a clip that counts as activation begins at 0
 			default:
 				return refuse(n, "neurons of two signs have no form in C; train with ReLU")
 			}

@@ -172,6 +172,10 @@ func (l *lowering) node(n *graph.Node) (*signal, error) {
 		return s, nil
 	case *graph.ReLU, *graph.ReLU6:
 		return l.fire(n, in)
+	case *graph.Clip:
+		if graph.IsActivation(n) { // from 0 to a limit, which the thresholds hold
+			return l.fire(n, in)
+		}
 	case *graph.Conv2D:
 		w := n.Weight()
 		return l.linear(n, in, window{kernel: []int{w.Shape[0], w.Shape[1]}, stride: op.Stride[:], low: []int{op.Pad[0], op.Pad[1]},

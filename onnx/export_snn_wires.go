@@ -22,7 +22,7 @@ func (x *snnExporter) classify() error {
 		}
 		if graph.IsActivation(n) {
 			switch n.Op.(type) {
-			case *graph.ReLU, *graph.ReLU6:
+			case *graph.ReLU, *graph.ReLU6, *graph.Clip: // a clip that counts as activation begins at 0
 			default:
 				return refuseExport(n, "neurons of two signs are not exported; train with ReLU")
 			}

@@ -93,7 +93,10 @@ func openONNX(path string, o OpenOptions) (*checkpoint.Model, []string, error) {
 		notes = append(notes, fmt.Sprintf("the network mixes the samples of a batch: a sample here is a batch of %d", m.Batch))
 	}
 	for _, b := range m.Report.Blocking() {
-		notes = append(notes, fmt.Sprintf("node %q (%s) has no spiking rule and lies between spiking layers: the network runs as an ANN only", b.Name, b.Kind))
+		notes = append(notes, fmt.Sprintf("node %q (%s) stands in the way of conversion: the network runs as an ANN only", b.Name, b.Kind))
+	}
+	if m.Report.Layers == 0 {
+		notes = append(notes, "the network has no activation that becomes spiking neurons: it runs as an ANN only")
 	}
 	p := checkpoint.Provenance{Version: o.Version, Source: filepath.Base(path), Time: time.Now().UTC().Format(time.RFC3339)}
 	// What AdaFire's own exports say of themselves; a list that cannot be read is

@@ -95,7 +95,9 @@ classifier() {
 	for t in 1 2 3 4 8 16; do
 		spiking "$1-T$t-accumulate" "$model" --T "$t" --schedule accumulate
 	done
-	[ -n "$quick" ] || spiking "$1-T8" "$model" --T 8
+	[ -z "$quick" ] || return 0
+	spiking "$1-T8" "$model" --T 8
+	spiking "$1-T4-signed-i16" "$model" --T 4 --signed --weights i16
 }
 
 # detector: the table of CRAFT, and the picture.

@@ -24,6 +24,7 @@ type convertFlags struct {
 	signed    bool
 	schedule  string
 	weights   string
+	passes    int
 	energy    string
 	method    methodFlags
 }
@@ -49,6 +50,7 @@ func (c *convertFlags) register(f *pflag.FlagSet, timesteps []int) {
 	f.BoolVar(&c.signed, "signed", false, "let neurons take back spikes by negative ones (beyond the paper)")
 	choiceVar(f, &c.schedule, "schedule", string(snn.ScheduleSync), []string{string(snn.ScheduleSync), string(snn.ScheduleAccumulate)}, "fire in every timestep, or once on the sum of all currents (beyond the paper)")
 	weightsVar(f, &c.weights, string(snn.F32))
+	intVar(f, &c.passes, "iterations", 1, 1, 100, "passes of light calibration")
 	c.method.register(f)
 	energyVar(f, &c.energy)
 }
@@ -66,6 +68,7 @@ func (c *convertFlags) config(s *session, timesteps int) (convert.Config, error)
 	cfg.Threshold, cfg.ChannelWise, cfg.Readout = c.threshold, c.channel, c.readout
 	cfg.Signed, cfg.Schedule, cfg.Weights = c.signed, snn.Schedule(c.schedule), snn.Precision(c.weights)
 	resolve(s, "calib-samples", &cfg.Samples, &c.samples)
+	resolve(s, "iterations", &cfg.Iterations, &c.passes)
 	cfg.BiasSamples = min(cfg.BiasSamples, cfg.Samples)
 	resolve(s, "max-pool", (*string)(&cfg.MaxPool), &c.maxPool)
 	resolve(s, "shift", (*string)(&cfg.Shift), &c.shift)

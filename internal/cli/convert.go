@@ -32,7 +32,11 @@ Calibration samples come from the training split of a data set, from an .npy
 file of samples [N, H, W, C] or [N, C, H, W], preprocessed as the network wants
 them, or from a folder of photographs, of which --calib-samples random crops are
 taken. A few hundred are enough; they should look like what the network will
-see.`,
+see.
+
+Deep networks whose blocks end without an activation, such as MobileNetV2, lose
+most where spikes come too early: --schedule accumulate or --signed help there,
+or more timesteps.`,
 		Example: `  adafire convert --model runs/digits-vgg-small/ann.safetensors --dataset digits --T 4 --out snn.safetensors
   adafire convert --model ann.safetensors --calib-data x.npy --T 8 --maxspike 2 --out snn.safetensors`,
 		Args: positional(0, 0, ""),

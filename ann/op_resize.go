@@ -29,7 +29,7 @@ func newResize(n *graph.Node, op *graph.Resize, pool *parallel.Pool) *operation 
 		for a, in := range shape {
 			axes[a] = make([]int, op.Size[a])
 			for i := range axes[a] {
-				axes[a][i] = st[a] * nearest(op, in, a, i)
+				axes[a][i] = st[a] * op.NearestIndex(in, a, i)
 			}
 		}
 		m := newIndexMap(shape, n.Shape, axes, false, 0)
@@ -135,53 +135,10 @@ func (r *resample) backward(pool *parallel.Pool, n int, dy, dx []float32) {
 	})
 }
 
-// coordinate returns where result i of axis a lies in the input, in float32 as
-// onnxruntime computes it, so that ties fall alike.
-func coordinate(op *graph.Resize, in, a, i int) float32 {
-	out, r := op.Size[a], float32(op.Scale[a])
-	x := float32(i)
-	switch op.Coordinate {
-	case "asymmetric":
-		return x / r
-	case "align_corners":
-		if out == 1 {
-			return 0
-		}
-		return float32(x*float32(in-1)) / float32(out-1)
-	case "half_pixel_symmetric":
-		adjust := float32(out) / (r * float32(in))
-		return float32(float32(in)/2*(1-adjust)) + (x+0.5)/r - 0.5
-	case "pytorch_half_pixel":
-		if out == 1 {
-			return 0
-		}
-	}
-	return (x+0.5)/r - 0.5
-}
-
-// nearest returns which input result i of axis a is.
-func nearest(op *graph.Resize, in, a, i int) int {
-	if op.Size[a] == in && op.Scale[a] == 1 {
-		return i
-	}
-	x := float64(coordinate(op, in, a, i))
-	switch op.Nearest {
-	case "round_prefer_floor":
-		x = math.Ceil(x - 0.5)
-	case "round_prefer_ceil":
-		x = math.Floor(x + 0.5)
-	case "floor":
-		x = math.Floor(x)
-	case "ceil":
-		x = math.Ceil(x)
-	}
-	return int(min(max(x, 0), float64(in-1)))
-}
-
 // tapsOf returns the taps of result i of axis a for modes linear and cubic.
 func tapsOf(op *graph.Resize, in, a, i int) []tap {
 	cubic := op.Mode == "cubic"
-	x := coordinate(op, in, a, i)
+	x := op.At(in, a, i)
 	if op.Antialias {
 		return antialiased(op, in, x, float32(op.Scale[a]), cubic)
 	}

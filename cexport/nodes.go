@@ -25,16 +25,16 @@ type intPart struct {
 func (g *generator) intLayer(w *wire, nodes []*graph.Node, out []float32) (parts []intPart, step, bias []float32, err error) {
 	outputs := nodes[0].Shape.Channels()
 	bias = make([]float32, outputs)
-	var blocks []block
+	var blocks []snn.WeightBlock
 	for _, n := range nodes {
 		in := g.p.from(n, 0)
 		parts = append(parts, intPart{n: n, in: in, shape: shapeOf(n), name: "weight" + g.tag(n)})
-		blocks = append(blocks, block{foldedWeight(n, in.scale, out), in.most})
+		blocks = append(blocks, snn.WeightBlock{W: foldedWeight(n, in.scale, out), Most: in.most})
 		for ch, b := range foldedBias(n, out) {
 			bias[ch] += b
 		}
 	}
-	q, step, ok := quantise(g.precision(), blocks, outputs)
+	q, step, ok := g.precision().Quantise(blocks, outputs)
 	if !ok {
 		return nil, nil, nil, refuse(nodes[0], "its weights cannot be held as %s", g.precision())
 	}

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -35,7 +36,7 @@ func (s *StateDict) Assign(g *graph.Graph, partial bool) (Assignment, error) {
 	var wrong []string
 	used := make(map[string]bool)
 	for _, n := range g.Nodes {
-		for _, role := range roles(n) {
+		for _, role := range slices.Sorted(maps.Keys(n.Params)) {
 			name := n.Name + "." + torchRole(n, role)
 			t := s.Tensor(rename(name))
 			if t == nil {
@@ -109,15 +110,6 @@ type assigned struct {
 	from *NamedTensor
 }
 
-func roles(n *graph.Node) []string {
-	names := make([]string, 0, len(n.Params))
-	for role := range n.Params {
-		names = append(names, role)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // torchRole is what PyTorch calls a parameter.
 func torchRole(n *graph.Node, role string) string {
 	if _, ok := n.Op.(*graph.BatchNorm); ok && (role == "mean" || role == "var") {
@@ -155,51 +147,31 @@ func sameDims(want, got []int) bool {
 	return slices.Equal(want, got) || len(want) != 1 && slices.Equal(trim(want), trim(got))
 }
 
+// copyParam copies x, in PyTorch's layout or with axes of 1 more or fewer, into
+// a parameter of a node.
 func copyParam(n *graph.Node, role string, x *tensor.Tensor) error {
-	dst := n.Params[role]
-	if role != "weight" {
-		copy(dst.Data, x.Data)
-		return nil
+	x, err := tensor.FromSlice(x.Data, torchShape(n, role)...)
+	if err != nil {
+		return err
 	}
-	s := dst.Shape
-	switch n.Op.(type) {
-	case *graph.Conv2D: // [O,I,h,w] -> [h,w,I,O]
-		at := 0
-		for o := range s[3] {
-			for i := range s[2] {
-				for hw := range s[0] * s[1] {
-					dst.Data[(hw*s[2]+i)*s[3]+o] = x.Data[at]
-					at++
-				}
+	if role == "weight" {
+		switch n.Op.(type) {
+		case *graph.Conv2D:
+			x, err = tensor.ConvWeight(x)
+		case *graph.ConvTranspose2D:
+			x, err = tensor.ConvTransposeWeight(x)
+		case *graph.Linear:
+			if h, w, c := flattened(n); c > 0 {
+				x, err = tensor.LinearWeightAfterFlatten(x, h, w, c)
+			} else {
+				x, err = tensor.LinearWeight(x)
 			}
 		}
-	case *graph.ConvTranspose2D: // [I,O,h,w] -> [h,w,I,O]
-		at := 0
-		for i := range s[2] {
-			for o := range s[3] {
-				for hw := range s[0] * s[1] {
-					dst.Data[(hw*s[2]+i)*s[3]+o] = x.Data[at]
-					at++
-				}
-			}
-		}
-	case *graph.Linear: // [O,I] -> [I,O]
-		h, w, c := flattened(n)
-		for o := range s[1] {
-			for i := range s[0] {
-				ours := i
-				if c > 0 {
-					ours = i%(h*w)*c + i/(h*w) // from C,H,W to H,W,C
-				}
-				dst.Data[ours*s[1]+o] = x.Data[o*s[0]+i]
-			}
-		}
-	default:
-		if len(dst.Data) != len(x.Data) {
-			return fmt.Errorf("node %q: %s of %v from %v", n.Name, role, dst.Shape, x.Shape)
-		}
-		copy(dst.Data, x.Data)
 	}
+	if err != nil {
+		return fmt.Errorf("node %q: %s: %w", n.Name, role, err)
+	}
+	copy(n.Params[role].Data, x.Data)
 	return nil
 }
 

@@ -68,3 +68,47 @@ func (o *Resize) InferShape(in []Shape, p Params) (Shape, error) {
 	}
 	return slices.Clone(Shape(o.Size)), nil
 }
+
+// At returns where result i of axis a, of in values, lies in the input, in float32
+// as onnxruntime computes it, so that ties fall alike.
+func (o *Resize) At(in, a, i int) float32 {
+	out, r := o.Size[a], float32(o.Scale[a])
+	x := float32(i)
+	switch o.Coordinate {
+	case "asymmetric":
+		return x / r
+	case "align_corners":
+		if out == 1 {
+			return 0
+		}
+		return float32(x*float32(in-1)) / float32(out-1)
+	case "half_pixel_symmetric":
+		adjust := float32(out) / float32(r*float32(in))
+		return float32(float32(in)/2*(1-adjust)) + (x+0.5)/r - 0.5
+	case "pytorch_half_pixel":
+		if out == 1 {
+			return 0
+		}
+	}
+	return (x+0.5)/r - 0.5
+}
+
+// NearestIndex returns which of the in values of axis a result i is in mode
+// nearest.
+func (o *Resize) NearestIndex(in, a, i int) int {
+	if o.Size[a] == in && o.Scale[a] == 1 {
+		return i
+	}
+	x := float64(o.At(in, a, i))
+	switch o.Nearest {
+	case "round_prefer_floor":
+		x = math.Ceil(x - 0.5)
+	case "round_prefer_ceil":
+		x = math.Floor(x + 0.5)
+	case "floor":
+		x = math.Floor(x)
+	case "ceil":
+		x = math.Ceil(x)
+	}
+	return int(min(max(x, 0), float64(in-1)))
+}

@@ -63,7 +63,7 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 	l := &intLayer{size: nodes[0].Shape.Numel()}
 	outputs := nodes[0].Shape.Channels()
 	l.bias = make([]float32, outputs)
-	var blocks []weightBlock
+	var blocks []WeightBlock
 	for _, n := range nodes {
 		in := p.wires[p.index[n.Inputs[0]]]
 		part := intPart{in: p.index[n.Inputs[0]], wide: in.kind != counts, bias: foldedBias(n, out)}
@@ -75,12 +75,12 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 			w = foldedWeight(n, in.scale, out)
 		}
 		l.parts = append(l.parts, part)
-		blocks = append(blocks, weightBlock{w, in.most})
+		blocks = append(blocks, WeightBlock{w, in.most})
 		for ch, b := range part.bias {
 			l.bias[ch] += b
 		}
 	}
-	q, step, ok := p.weights.quantise(blocks, outputs)
+	q, step, ok := p.weights.Quantise(blocks, outputs)
 	if !ok {
 		return nil
 	}
@@ -91,19 +91,19 @@ func (p *plan) newIntLayer(nodes []*graph.Node, out []float32) *intLayer {
 		var err error
 		least := 0
 		if part.wide && p.signed {
-			least = -blocks[k].most
-			part.tiny = blocks[k].most <= math.MaxInt8
+			least = -blocks[k].Most
+			part.tiny = blocks[k].Most <= math.MaxInt8
 		}
 		if p.weights == I8 {
 			bytes := make([]int8, len(q[k]))
 			for i, v := range q[k] {
 				bytes[i] = int8(v)
 			}
-			part.filter, err = kernel.NewIntFilter(part.shape, bytes, least, blocks[k].most)
-			packEvents(p, part, bytes, blocks[k].most)
+			part.filter, err = kernel.NewIntFilter(part.shape, bytes, least, blocks[k].Most)
+			packEvents(p, part, bytes, blocks[k].Most)
 		} else {
-			part.filter, err = kernel.NewIntFilter(part.shape, q[k], least, blocks[k].most)
-			packEvents(p, part, q[k], blocks[k].most)
+			part.filter, err = kernel.NewIntFilter(part.shape, q[k], least, blocks[k].Most)
+			packEvents(p, part, q[k], blocks[k].Most)
 		}
 		if err != nil {
 			panic("snn: quantised weights: " + err.Error()) // the steps were chosen for it

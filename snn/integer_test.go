@@ -522,7 +522,7 @@ func TestSweepsOfIntegers(t *testing.T) {
 
 func TestQuantise(t *testing.T) {
 	w := []float32{1, -3, 0, 0.5, 3.001, 0, -2, 0.1, 0} // [3 inputs][3 outputs]
-	q, step, ok := I8.quantise([]weightBlock{{w, 4}}, 3)
+	q, step, ok := I8.Quantise([]WeightBlock{{w, 4}}, 3)
 	if !ok {
 		t.Fatal("cannot be quantised")
 	}
@@ -533,7 +533,7 @@ func TestQuantise(t *testing.T) {
 		t.Errorf("steps %v, want %v", step, want)
 	}
 	nan := []float32{1, float32(math.NaN())}
-	if _, _, ok := I16.quantise([]weightBlock{{nan, 1}}, 2); ok {
+	if _, _, ok := I16.Quantise([]WeightBlock{{nan, 1}}, 2); ok {
 		t.Error("NaN was quantised")
 	}
 	// Sums that would leave int32 get larger steps.
@@ -542,7 +542,7 @@ func TestQuantise(t *testing.T) {
 		many[i] = 1
 	}
 	for _, most := range []int{4, 255, 32000} {
-		q, step, ok := I16.quantise([]weightBlock{{many, most}, {many, 1}}, 1)
+		q, step, ok := I16.Quantise([]WeightBlock{{many, most}, {many, 1}}, 1)
 		if !ok {
 			t.Fatal("cannot be quantised")
 		}

@@ -210,7 +210,7 @@ func axisOffsets(n *graph.Node) [][]int {
 		for a, d := range in {
 			o := make([]int, op.Size[a])
 			for i := range o {
-				o[i] = nearestIndex(op, d, a, i) * st[a]
+				o[i] = op.NearestIndex(d, a, i) * st[a]
 			}
 			axes = append(axes, o)
 		}

@@ -427,56 +427,13 @@ type resizeTap struct {
 
 // linearTaps are the two inputs between which result i of axis a lies.
 func linearTaps(op *graph.Resize, in, a, i int) [2]resizeTap {
-	x := min(max(coordinate(op, in, a, i), 0), float32(in-1))
+	x := min(max(op.At(in, a, i), 0), float32(in-1))
 	lo := int(x)
 	f := x - float32(lo)
 	if lo+1 >= in {
 		return [2]resizeTap{{lo, 1}, {lo, 0}}
 	}
 	return [2]resizeTap{{lo, 1 - f}, {lo + 1, f}}
-}
-
-// coordinate returns where result i of axis a lies in the input, in float32 as
-// onnxruntime computes it, so that ties fall alike.
-func coordinate(op *graph.Resize, in, a, i int) float32 {
-	out, r := op.Size[a], float32(op.Scale[a])
-	x := float32(i)
-	switch op.Coordinate {
-	case "asymmetric":
-		return x / r
-	case "align_corners":
-		if out == 1 {
-			return 0
-		}
-		return float32(x*float32(in-1)) / float32(out-1)
-	case "half_pixel_symmetric":
-		adjust := float32(out) / float32(r*float32(in))
-		return float32(float32(in)/2*(1-adjust)) + (x+0.5)/r - 0.5
-	case "pytorch_half_pixel":
-		if out == 1 {
-			return 0
-		}
-	}
-	return (x+0.5)/r - 0.5
-}
-
-// nearestIndex returns which input result i of axis a is.
-func nearestIndex(op *graph.Resize, in, a, i int) int {
-	if op.Size[a] == in && op.Scale[a] == 1 {
-		return i
-	}
-	x := float64(coordinate(op, in, a, i))
-	switch op.Nearest {
-	case "round_prefer_floor":
-		x = math.Ceil(x - 0.5)
-	case "round_prefer_ceil":
-		x = math.Floor(x + 0.5)
-	case "floor":
-		x = math.Floor(x)
-	case "ceil":
-		x = math.Ceil(x)
-	}
-	return int(min(max(x, 0), float64(in-1)))
 }
 
 // isReal says whether the node's output are sums or products of values of

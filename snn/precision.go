@@ -47,25 +47,25 @@ func countClass(most int) int64 {
 	return int64(most)
 }
 
-// A weightBlock is a part of the weights that share the steps of their
-// outputs: w [rows, outputs], for inputs of up to most.
-type weightBlock struct {
-	w    []float32
-	most int
+// A WeightBlock is a part of the weights that share the steps of their
+// outputs: W [rows, outputs], for inputs of up to Most.
+type WeightBlock struct {
+	W    []float32
+	Most int
 }
 
-// quantise rounds the blocks of weights of the same outputs to whole multiples
+// Quantise rounds the blocks of weights of the same outputs to whole multiples
 // of one step per output, which it returns. The step is larger than the
 // precision asks for where the sum over the largest counts,
-// most times the sum of |q| over all blocks, would leave the range of int32.
+// Most times the sum of |q| over all blocks, would leave the range of int32.
 // Weights that are no finite numbers, or so many that no step will do, cannot be
 // quantised: ok is false.
-func (p Precision) quantise(blocks []weightBlock, outputs int) (q [][]int16, step []float32, ok bool) {
+func (p Precision) Quantise(blocks []WeightBlock, outputs int) (q [][]int16, step []float32, ok bool) {
 	step = make([]float32, outputs)
 	largest := make([]float64, outputs)
 	for _, b := range blocks {
-		q = append(q, make([]int16, len(b.w)))
-		for i, v := range b.w {
+		q = append(q, make([]int16, len(b.W)))
+		for i, v := range b.W {
 			if v-v != 0 {
 				return nil, nil, false
 			}
@@ -82,7 +82,7 @@ func (p Precision) quantise(blocks []weightBlock, outputs int) (q [][]int16, ste
 		}
 		sums := make([]int64, outputs) // largest |sum|
 		for k, b := range blocks {
-			for i, v := range b.w {
+			for i, v := range b.W {
 				co := i % outputs
 				var n float64
 				if step[co] > 0 {
@@ -90,7 +90,7 @@ func (p Precision) quantise(blocks []weightBlock, outputs int) (q [][]int16, ste
 				}
 				n = min(max(n, -float64(levels[co])), float64(levels[co]))
 				q[k][i] = int16(n)
-				sums[co] += int64(math.Abs(n)) * countClass(b.most)
+				sums[co] += int64(math.Abs(n)) * countClass(b.Most)
 			}
 		}
 		fits := true

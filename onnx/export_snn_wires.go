@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"math"
 	"slices"
 
 	"github.com/adafire/adafire/graph"
@@ -349,63 +348,30 @@ func (x *snnExporter) together(n *graph.Node) *graph.Node {
 	return other
 }
 
-// round replaces weights by the nearest whole multiples of one step per output.
-// The step is max|w|/127 or /32767, larger where sums over the largest counts
-// would leave int32 (snn.Precision).
+// round replaces weights by the nearest whole multiples of one step per output, as
+// package snn does; where it keeps floats, so does this.
 func (x *snnExporter) round(nodes []*graph.Node, weights []*tensor.Tensor) {
-	most := float64(math.MaxInt16)
-	if x.cfg.Weights == snn.I8 {
-		most = math.MaxInt8
-	}
 	outputs := nodes[0].Shape.Channels()
-	largest, levels, step := make([]float64, outputs), slices.Repeat([]float64{most}, outputs), make([]float32, outputs)
-	each := func(f func(k, i, co int, v float32)) {
-		for k, w := range weights {
-			for i, v := range w.Data {
-				_, co := outputOf(nodes[k], i)
-				f(k, i, co, v)
-			}
+	// place calls f with the places of the weights in a block [rows, outputs].
+	place := func(k int, f func(i, at int)) {
+		rows := make([]int, outputs)
+		for i := range weights[k].Data {
+			_, co := outputOf(nodes[k], i)
+			f(i, rows[co]*outputs+co)
+			rows[co]++
 		}
 	}
-	each(func(_, _, co int, v float32) { largest[co] = max(largest[co], math.Abs(float64(v))) })
-	whole := func(co int, v float32) float64 {
-		if step[co] == 0 {
-			return 0
-		}
-		return min(max(math.Round(float64(v)/float64(step[co])), -levels[co]), levels[co])
+	var blocks []snn.WeightBlock
+	for k, w := range weights {
+		b := snn.WeightBlock{W: make([]float32, len(w.Data)), Most: x.wires[nodes[k].Inputs[0]].most}
+		place(k, func(i, at int) { b.W[at] = w.Data[i] })
+		blocks = append(blocks, b)
 	}
-	for {
-		for co, m := range largest {
-			step[co] = float32(m / levels[co])
-		}
-		sums := make([]float64, outputs)
-		each(func(k, _, co int, v float32) {
-			sums[co] += math.Abs(whole(co, v)) * countBound(x.wires[nodes[k].Inputs[0]].most)
-		})
-		fits := true
-		for co, sum := range sums {
-			if sum > math.MaxInt32 {
-				fits = false
-				levels[co] = min(levels[co]-1, math.Floor(levels[co]*math.MaxInt32/sum))
-				if levels[co] < 1 {
-					return // package snn keeps floats then
-				}
-			}
-		}
-		if fits {
-			break
-		}
+	q, step, ok := x.cfg.Weights.Quantise(blocks, outputs)
+	if !ok {
+		return
 	}
-	each(func(k, i, co int, v float32) { weights[k].Data[i] = float32(float32(whole(co, v)) * step[co]) })
-}
-
-// countBound is the bound of counts for which package snn keeps sums from
-// overflowing.
-func countBound(most int) float64 {
-	for _, class := range []int{16, 255, 1024} {
-		if most <= class {
-			return float64(class)
-		}
+	for k, w := range weights {
+		place(k, func(i, at int) { w.Data[i] = float32(float32(q[k][at]) * step[at%outputs]) })
 	}
-	return float64(most)
 }
